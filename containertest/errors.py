@@ -1,0 +1,76 @@
+"""Every error that containertest raises on purpose.
+
+::
+
+    ContainerTestError
+    ├── ConfigError          a setting, an argument or a file's content is wrong
+    ├── BackendUnavailable   no Docker engine, no server program, no answer from a given URL
+    ├── StartupTimeout       a server runs but did not get ready in time
+    ├── ServerDied           a server ended by itself, at start-up or in the middle of a run
+    ├── MigrationError       a migration failed; its template database was not kept
+    ├── FixtureError         a fixture file is missing or broken; nothing of that file was kept
+    ├── ResetError           the baseline could not be brought back
+    └── NotStarted           a server was asked for before ``start()`` or after ``stop()``
+
+Errors of docker, testcontainers, requests, psycopg2 and redis are translated where they are caught, with
+``raise … from``; the original stays reachable as ``__cause__``.
+"""
+
+__all__ = [
+    "BackendUnavailable",
+    "ConfigError",
+    "ContainerTestError",
+    "FixtureError",
+    "MigrationError",
+    "NotStarted",
+    "ResetError",
+    "ServerDied",
+    "StartupTimeout",
+]
+
+#: How many log lines an error shows of a server that failed.
+LOG_LINES = 30
+
+
+class ContainerTestError(Exception):
+    """The base of all errors of this library."""
+
+
+class ConfigError(ContainerTestError):
+    """A setting, an argument or a file has a value that is not allowed."""
+
+
+class BackendUnavailable(ContainerTestError):
+    """No backend can run the servers here; the message lists what was tried and a remedy for each."""
+
+
+class StartupTimeout(ContainerTestError):
+    """A server is running but was not ready when the time was up; the message ends with its last log lines."""
+
+
+class ServerDied(ContainerTestError):
+    """A server ended by itself; the message ends with its last log lines."""
+
+
+class MigrationError(ContainerTestError):
+    """A migration failed; the template database it was building has been dropped."""
+
+
+class FixtureError(ContainerTestError):
+    """A fixture file is missing or broken; nothing of that file was kept."""
+
+
+class ResetError(ContainerTestError):
+    """The baseline could not be brought back."""
+
+
+class NotStarted(ContainerTestError):
+    """A server was asked for before ``start()`` or after ``stop()``."""
+
+
+def last_lines(log: str, count: int = LOG_LINES) -> str:
+    """Return the last ``count`` lines of a server's log, indented, for the end of a message."""
+    lines = log.rstrip().splitlines()[-count:]
+    if not lines:
+        return "  (the log is empty)"
+    return "\n".join(f"  | {line}" for line in lines)
