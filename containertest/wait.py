@@ -1,0 +1,132 @@
+"""Polls a check until it holds, the server dies, or time is up.
+
+Nothing here sleeps for a fixed time and hopes: each strategy looks every 10 ms, and looks as often whether
+the server still lives, so that a server which ends at start-up is reported at once.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from containertest.errors import ContainerTestError, ServerDied, StartupTimeout, last_lines
+
+if TYPE_CHECKING:
+    from containertest.spec import Endpoint
+
+__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "poll", "until_ready"]
+
+#: Seconds between two looks.
+INTERVAL = 0.01
+
+
+class Watched(Protocol):
+    """What a wait strategy needs of a server."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    def alive(self) -> bool: ...
+
+    def logs(self, tail: int | None = None) -> str: ...
+
+
+@dataclass(frozen=True)
+class WaitStrategy:
+    """When a server counts as ready. ``timeout`` is in seconds; None: the manager's ``startup_timeout``."""
+
+    timeout: float | None = None
+
+    def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
+        """Return when the server is ready; raise any exception, whose text says why, when it is not yet."""
+        raise TypeError(
+            f"{type(self).__name__} is not a wait strategy by itself: use Connection, LogLine or ListeningPort"
+        )
+
+
+@dataclass(frozen=True)
+class Connection(WaitStrategy):
+    """Ready when a real connection from here, with user and password, succeeds. The default."""
+
+    def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
+        probe(server.endpoint)
+
+
+@dataclass(frozen=True)
+class ListeningPort(WaitStrategy):
+    """Ready when something accepts TCP connections on the port, whoever it is."""
+
+    def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
+        with socket.create_connection((server.endpoint.host, server.endpoint.port), timeout=1):
+            pass
+
+
+@dataclass(frozen=True)
+class LogLine(WaitStrategy):
+    """Ready when ``text`` stands in at least ``occurrences`` lines of the server's log.
+
+    PostgreSQL's official image starts the server twice, so that its "ready to accept connections" counts only
+    the second time.
+    """
+
+    text: str = ""
+    occurrences: int = 1
+
+    def __init__(self, text: str, occurrences: int = 1, timeout: float | None = None) -> None:
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "occurrences", occurrences)
+        object.__setattr__(self, "timeout", timeout)
+
+    def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
+        seen = sum(self.text in line for line in server.logs().splitlines())
+        if seen < self.occurrences:
+            raise LookupError(f"{self.text!r} was logged {seen} times, not {self.occurrences}")
+
+
+def poll(check: Callable[[], bool], timeout: float, interval: float = INTERVAL) -> bool:
+    """Call ``check`` every ``interval`` seconds until it is true; False when ``timeout`` seconds are over."""
+    deadline = time.monotonic() + timeout
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def until_ready(
+    server: Watched, title: str, strategy: WaitStrategy, probe: Callable[[Endpoint], None], timeout: float
+) -> None:
+    """Wait until ``server`` is ready by ``strategy``.
+
+    :param title: the server's name for messages, as in "PostgreSQL".
+    :param timeout: seconds, for a strategy that has none of its own.
+    :raises ServerDied: as soon as the server has ended.
+    :raises StartupTimeout: when the time is up.
+    """
+    seconds = timeout if strategy.timeout is None else strategy.timeout
+    reason = "it was never looked at"
+
+    def ready() -> bool:
+        nonlocal reason
+        try:
+            strategy.check(server, probe)
+        except ContainerTestError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if not server.alive():
+                raise ServerDied(
+                    f"{title} ended while it was starting. Its last log lines:\n{last_lines(server.logs())}"
+                ) from error
+            return False
+        return True
+
+    if not poll(ready, seconds):
+        raise StartupTimeout(
+            f"{title} was not ready after {seconds:g} s ({type(strategy).__name__}: {reason}).\n"
+            "If it is only slow, give it more time: CONTAINERTEST_STARTUP_TIMEOUT=120, or startup_timeout=120.\n"
+            f"Its last log lines:\n{last_lines(server.logs())}"
+        )
