@@ -62,6 +62,8 @@ class LocalPlace:
     #: The password the server will have when it starts: the run's own, or, where prepared data are used
     #: again, the one they were made with. Never to be put on a command line.
     password: str = field(repr=False)
+    #: A file (mode 0600, readable by who runs the programs) that holds the password, while ``initialise`` runs.
+    password_file: Path
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,21 @@ class ServerSpec:
     """What to run, for every backend.
 
     :param service: "postgres" or "redis"; also the prefix of its settings.
+    :param identity: equal for two specs that one server can serve; holds no password in clear.
     :param title: the name in messages.
     :param username: who connects.
     :param password: what the server shall ask for, at least once it is settled (see `LocalPlace.password`).
     :param database: the `Endpoint.database` of a server that this library starts.
     :param memory: limit such as "512m", or None.
     :param wait: how readiness is told.
-    :param url: an existing server (the external backend), or None.
+    :param endpoint: an existing server (the external backend), or None.
     :param probe: makes a real connection to the endpoint and closes it; raises when that fails.
     :param image_source: what named the image ("default", "argument", or the variable), for messages.
     """
 
     service: str
     title: str
+    identity: str
     container: ContainerSpec
     local: LocalSpec
     username: str | None
@@ -121,5 +125,5 @@ class ServerSpec:
     memory: str | None
     wait: WaitStrategy
     probe: Callable[[Endpoint], None]
-    url: str | None = field(default=None, repr=False)
+    endpoint: Endpoint | None = None
     image_source: str = "default"

@@ -1,0 +1,85 @@
+"""What a run borrows on servers that are not ours, and how it is given back.
+
+On an external PostgreSQL these are the run's databases (noted in the state by `containertest.databases`), on
+an external Redis one logical database a process. Which logical databases are lent is written in a hash in
+the server's database 0, so that runs on several machines don't take the same one; therefore database 0
+itself is never lent, and only an empty one is: no data of anybody's are ever removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from containertest import databases
+from containertest.errors import BackendUnavailable
+from containertest.services import postgres, redis
+from containertest.session import State
+from containertest.spec import Endpoint
+
+__all__ = ["LEASES", "borrow_logical_database", "give_back"]
+
+#: Key of the hash in database 0: number of the logical database -> id of the run that has it.
+LEASES = "containertest:leases"
+
+log = logging.getLogger("containertest")
+
+
+def borrow_logical_database(endpoint: Endpoint, session: str) -> Endpoint:
+    """Lease an empty logical database of the Redis server at ``endpoint`` for the run ``session``.
+
+    :raises BackendUnavailable: if there is none.
+    """
+    with closing(redis.connect(replace(endpoint, database="0"))) as registry:
+        for number in range(1, _count(registry)):
+            if not registry.hsetnx(LEASES, str(number), session):
+                continue
+            leased = replace(endpoint, database=str(number))
+            with closing(redis.connect(leased)) as client:
+                if client.dbsize() == 0:
+                    return leased
+            registry.hdel(LEASES, str(number))
+    raise BackendUnavailable(
+        f"Redis at {endpoint.host}:{endpoint.port} has no logical database (1 and up) that is empty and not lent "
+        f"to another test run.\nEmpty one, or look at HGETALL {LEASES} in database 0 for runs that are long gone."
+    )
+
+
+def _count(client: Any) -> int:
+    try:
+        return int(client.config_get("databases")["databases"])
+    except Exception:
+        # Managed servers forbid CONFIG; 16 is Redis' default, and a number too high fails with a clear error.
+        return 16
+
+
+def give_back(state: State, session: str) -> bool:
+    """Give back all that the run ``session`` has borrowed; False if a server did not answer."""
+    done = True
+    for key, entry in state.get("servers", {}).items():
+        if entry["backend"] != "external":
+            continue
+        try:
+            _give_back(key, entry, session)
+        except Exception as error:
+            log.warning("%s was not cleaned: %s", key, error)
+            done = False
+    return done
+
+
+def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
+    endpoint = Endpoint(**entry["endpoint"])
+    if key.startswith("postgres-"):
+        with closing(postgres.connect(endpoint)) as admin:
+            admin.autocommit = True
+            for name in (*entry["databases"], *entry["templates"]):
+                databases.drop(admin, name)
+        return
+    with closing(redis.connect(replace(endpoint, database="0"))) as registry:
+        leases = {int(number): str(owner, "utf-8") for number, owner in registry.hgetall(LEASES).items()}
+        for number in (number for number, owner in leases.items() if owner == session):
+            with closing(redis.connect(replace(endpoint, database=str(number)))) as client:
+                client.flushdb()
+            registry.hdel(LEASES, str(number))

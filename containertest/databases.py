@@ -1,0 +1,140 @@
+"""Template databases and the databases that processes clone from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from containertest.errors import BackendUnavailable
+from containertest.processes import alive, myself
+from containertest.services import postgres
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
+
+    from containertest.leases import Lease
+    from containertest.migrations import Migrations
+
+__all__ = ["claim", "drop", "template"]
+
+
+def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None]) -> str:
+    """The template database that ``migrations`` have run in: made once per run, then the same for all.
+
+    :param prepare: called with a connection after the migrations.
+    :raises MigrationError: if one fails; then the database is dropped.
+    """
+    digest = migrations.digest() if migrations else hashlib.sha256(b"").hexdigest()
+    name = f"ct_template_{digest[:12]}{_suffix(lease)}"
+    with lease.session.lock(f"{lease.key}-{name}"):
+        with lease.session.state() as state:
+            templates = state["servers"][lease.key]["templates"]
+            if templates.get(name):
+                return name
+            templates[name] = False
+        with closing(_maintenance(lease)) as admin:
+            drop(admin, name)
+            _run(admin, "CREATE DATABASE {}", name)
+            try:
+                _build(lease, name, migrations, prepare)
+            except BaseException:
+                drop(admin, name)
+                raise
+            _end_sessions(admin, name)
+        with lease.session.state() as state:
+            state["servers"][lease.key]["templates"][name] = True
+    return name
+
+
+def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
+    with closing(postgres.connect(lease.endpoint, name)) as connection:
+        connection.autocommit = True
+        if migrations:
+            migrations.run(connection, postgres.url(lease.endpoint, name))
+    # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
+    with closing(postgres.connect(lease.endpoint, name)) as connection:
+        connection.autocommit = True
+        prepare(connection)
+
+
+def claim(lease: Lease, template: str, wanted: str) -> str:
+    """Clone a database for this process from ``template``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
+
+    One that a dead process of the run had is dropped and its name taken.
+
+    :raises BackendUnavailable: if the role may not create databases.
+    """
+    name = _reserve(lease, wanted)
+    with closing(_maintenance(lease)) as admin:
+        drop(admin, name)
+        clone(admin, name, template)
+    return name
+
+
+def _reserve(lease: Lease, wanted: str) -> str:
+    with lease.session.state() as state:
+        databases = state["servers"][lease.key]["databases"]
+        name = next(
+            name for name in _names(wanted, _suffix(lease)) if name not in databases or not alive(databases[name])
+        )
+        databases[name] = myself()
+        return name
+
+
+def _names(wanted: str, suffix: str) -> Iterator[str]:
+    yield f"{wanted}{suffix}"
+    number = 2
+    while True:
+        yield f"{wanted}{suffix}_{number}"
+        number += 1
+
+
+def _suffix(lease: Lease) -> str:
+    """On a server that others use too, what tells this run's databases from theirs."""
+    return f"_ct{hashlib.sha256(lease.session.id.encode()).hexdigest()[:8]}" if lease.is_external else ""
+
+
+def give_up(lease: Lease, name: str) -> None:
+    """Drop the database ``name`` and let others have the name."""
+    with closing(_maintenance(lease)) as admin:
+        drop(admin, name)
+    with lease.session.state() as state:
+        state["servers"].get(lease.key, {"databases": {}})["databases"].pop(name, None)
+
+
+def clone(admin: psycopg2.extensions.connection, name: str, source: str) -> None:
+    """Create the database ``name`` as a copy of ``source``, which nobody may be connected to."""
+    _run(admin, "CREATE DATABASE {} TEMPLATE {}", name, source)
+
+
+def drop(admin: psycopg2.extensions.connection, name: str) -> None:
+    """Drop the database ``name``, if there is one, whoever is connected to it."""
+    _run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
+    """End the connections that a migration tool left to its database: they would keep it from being cloned."""
+    with admin.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+
+def _run(admin: psycopg2.extensions.connection, statement: str, *names: str) -> None:
+    import psycopg2.errors
+    from psycopg2 import sql
+
+    try:
+        with admin.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise BackendUnavailable(
+            f"The role {admin.info.user!r} may not create databases, and tests never run in a database that is not "
+            f"their own.\nLet it: ALTER ROLE {admin.info.user} CREATEDB; ({str(error).strip()})"
+        ) from error
+
+
+def _maintenance(lease: Lease) -> psycopg2.extensions.connection:
+    connection = postgres.connect(lease.endpoint)
+    connection.autocommit = True
+    return connection

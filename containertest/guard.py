@@ -1,0 +1,134 @@
+"""Removes a run's servers when its last process is gone: ``python -m containertest.guard FOLDER LOCK``.
+
+A small detached process, one per run, started by `containertest.session.spawn_guard`, which hands it the open
+file ``LOCK`` with the guard's lock. It waits for the exclusive lock on the run's file ``alive``; when it gets
+it, all processes of the run are gone, by whatever death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from containertest import backends, borrowed
+from containertest.processes import alive
+from containertest.session import Session, read_state
+
+__all__ = ["main", "remove_run"]
+
+#: Seconds between two looks where there is nothing to wait for in the kernel.
+INTERVAL = 0.1
+#: Seconds to go on trying when an engine or a server does not answer; then the next run or ``prune`` has to.
+PATIENCE = 120.0
+
+
+def main(folder: Path, lock: int) -> None:
+    """Watch over the run in ``folder`` until it is over, then remove all of it."""
+    os.set_inheritable(lock, False)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        _wait_for_root(read_state(folder).get("root"))
+        with _exclusive(folder / "alive"):
+            if not _linger_wanted(folder):
+                return _remove(folder)
+        _linger(folder)
+
+
+def _wait_for_root(root: Any) -> None:
+    """Wait until the run's first process is gone: it may only collect tests and hold no lock."""
+    if not root or not alive(root):
+        return
+    try:
+        file = os.pidfd_open(int(root[0]))
+    except (AttributeError, OSError):
+        while alive(root):
+            time.sleep(INTERVAL)
+        return
+    if alive(root):
+        select.select([file], [], [])
+    os.close(file)
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock that is free when no process of the run lives; waits for it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _linger_wanted(folder: Path) -> bool:
+    state = read_state(folder)
+    if not state.get("servers") or not (state["keep_alive"] or state["kept"]) or state.get("prune"):
+        return False
+    with Session(folder, -1).state() as changing:
+        changing["idle"] = True
+    return True
+
+
+def _linger(folder: Path) -> None:
+    """Let the servers stay for the next run, until one comes or the time is up."""
+    state = read_state(folder)
+    seconds = float("inf") if state["kept"] else state["keep_alive"]
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(INTERVAL)
+        state = read_state(folder)
+        if not state.get("idle") or state.get("prune"):
+            return
+    with Session(folder, -1).state() as changing:
+        changing["prune"] = changing["idle"]
+
+
+def _remove(folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not remove_run(folder):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(INTERVAL)
+
+
+def remove_run(folder: Path) -> bool:
+    """Remove all that the run in ``folder`` has made, the folder last; False if something did not work.
+
+    What goes wrong is written to the run's ``guard.log``, which then stays with the folder.
+    """
+    state = read_state(folder)
+    done = borrowed.give_back(state, folder.name)
+    for name in backends.NAMES:
+        handles = {key: handle for key, handle in state.get("handles", {}).items() if handle["backend"] == name}
+        try:
+            if handles:
+                backends.get(name).remove(folder.name, handles)
+        except Exception:
+            traceback.print_exc()
+            done = False
+    if done:
+        _unlink_names(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return done
+
+
+def _unlink_names(folder: Path) -> None:
+    """Remove the names under which later runs have taken over the run in ``folder``."""
+    for name in folder.parent.iterdir():
+        if name.is_symlink() and name.resolve() == folder:
+            name.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

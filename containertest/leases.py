@@ -1,0 +1,171 @@
+"""What a process of a run gets: a server, and on it a database of its own.
+
+All is noted in the run's state before it exists, so that the guard finds it whatever happens in between. An
+entry of ``state["servers"]`` is a `dict` with the server's endpoint, its handle's id, its template databases
+(name -> valid?), and who has which database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from containertest import backends
+from containertest.backends.base import Handle, Owner, Server
+from containertest.borrowed import borrow_logical_database
+from containertest.errors import ServerDied, last_lines
+from containertest.processes import alive, myself
+from containertest.services import postgres as postgres_service
+from containertest.services import redis as redis_service
+from containertest.session import Session
+from containertest.spec import Endpoint, ServerSpec
+from containertest.wait import until_ready
+
+__all__ = ["Lease", "exclusive", "release", "shared"]
+
+log = logging.getLogger("containertest")
+
+SERVICES: dict[str, Any] = {"postgres": postgres_service, "redis": redis_service}
+
+
+@dataclass
+class Lease:
+    """A server of the run, in the hands of this process.
+
+    :param key: its entry in the run's state.
+    :param version: as in "15.4".
+    :param ours: whether this call started it.
+    """
+
+    session: Session
+    key: str
+    server: Server
+    endpoint: Endpoint
+    version: str
+    ours: bool
+
+    @property
+    def is_external(self) -> bool:
+        return self.server.backend == "external"
+
+
+def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
+    """The run's server for ``spec``: whoever needs it first starts it, the others attach.
+
+    :param wanted: the backend asked for.
+    :param timeout: seconds until the server must be ready.
+    :raises BackendUnavailable: if no backend can run it.
+    :raises StartupTimeout: if it does not get ready.
+    :raises ServerDied: if it ends while starting.
+    """
+    key = f"{spec.service}-{spec.identity}"
+    with session.lock(key):
+        return _attached(session, key, spec) or _started(session, key, spec, wanted, timeout)
+
+
+def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, purpose: str) -> Lease:
+    """A server for this process alone: one that a dead process of the run had, else a new one.
+
+    :param purpose: tells apart several servers of the same spec in one process.
+    """
+    kind = f"{spec.service}-{spec.identity}-{purpose}"
+    with session.state() as state:
+        for key, entry in state["servers"].items():
+            if key.startswith(kind) and not alive(entry["user"]):
+                entry["user"] = myself()
+                break
+        else:
+            key = ""
+    if key and (lease := _attached(session, key, spec)):
+        return lease
+    return _started(session, f"{kind}-{'-'.join(myself())}", spec, wanted, timeout)
+
+
+def _attached(session: Session, key: str, spec: ServerSpec) -> Lease | None:
+    """The running server of entry ``key``; None (and the entry is dropped) when it is not there any more."""
+    with session.state() as state:
+        entry = state["servers"].get(key)
+        handle = entry and state["handles"].get(entry["handle"], {"id": entry["handle"]})
+    if not entry:
+        return None
+    endpoint = Endpoint(**entry["endpoint"])
+    server = backends.get(entry["backend"]).attach(handle, endpoint)
+    try:
+        spec.probe(endpoint)
+    except Exception:
+        if server.alive():
+            raise
+        _forget(session, key, server)
+        return None
+    return Lease(session, key, server, endpoint, entry["version"], ours=False)
+
+
+def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
+    backend = backends.choose(spec, wanted)
+
+    def record(handle: Handle) -> None:
+        session.record({**handle, "backend": backend.name})
+
+    server = backend.start(spec, Owner(session.id, session.folder, record))
+    service = SERVICES[spec.service]
+    try:
+        until_ready(server, spec.title, spec.wait, spec.probe, timeout)
+        endpoint = service.settle(server.endpoint, spec.password) if backend.name != "external" else server.endpoint
+        version = service.version(endpoint, spec.title)
+        if backend.name == "external" and spec.service == "redis":
+            # Noted first: the guard gives back what is lent to this run, but only on servers it knows.
+            _enter(session, key, server, endpoint, version)
+            endpoint = borrow_logical_database(endpoint, session.id)
+    except BaseException:
+        _forget(session, key, server)
+        raise
+    _enter(session, key, server, endpoint, version)
+    log.debug("%s %s on %s at %s:%s", spec.title, version, backend.name, endpoint.host, endpoint.port)
+    return Lease(session, key, server, endpoint, version, ours=True)
+
+
+def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, version: str) -> None:
+    with session.state() as state:
+        state["servers"][key] = {
+            "backend": server.backend,
+            "handle": server.handle["id"],
+            "endpoint": dataclasses.asdict(endpoint),
+            "version": version,
+            "user": myself(),
+            "templates": {},
+            "databases": {},
+        }
+
+
+def _forget(session: Session, key: str, server: Server) -> None:
+    """Remove a server that is of no use, and what the state says of it."""
+    server.stop()
+    with session.state() as state:
+        state["servers"].pop(key, None)
+        state["handles"].pop(server.handle["id"], None)
+
+
+def release(lease: Lease, *, only_if_unused: bool = True) -> None:
+    """Give a server back that this process started but could not use after all.
+
+    A server on which another process has a database stays.
+    """
+    with lease.session.state() as state:
+        entry = state["servers"].get(lease.key, {})
+        used = any(alive(owner) and owner != myself() for owner in entry.get("databases", {}).values())
+    if not (only_if_unused and used):
+        _forget(lease.session, lease.key, lease.server)
+
+
+def died(lease: Lease, title: str, cause: BaseException) -> ServerDied | None:
+    """The error to raise instead of ``cause`` when the server has ended; None when it lives."""
+    if lease.server.alive():
+        return None
+    error = ServerDied(
+        f"{title} on {lease.server.backend} ended while a test was using it.\n"
+        f"The next test gets a new one. Its last log lines:\n{last_lines(lease.server.logs())}"
+    )
+    error.__cause__ = cause
+    return error

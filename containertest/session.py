@@ -1,0 +1,274 @@
+"""The servers that the processes of one run share.
+
+A run is a process and its descendants. They find each other by the run's id, which is also the name of the
+run's private folder::
+
+    <temporary folder>/containertest-<uid>/     mode 0700
+        <id>/
+            alive         every process of the run holds a shared flock on it for as long as it lives
+            state.json    servers, template databases, who has which database; under the lock ``state.lock``
+            guard.lock    held by the guard (see `containertest.guard`)
+            *.lock        one for each thing that only one process may make
+
+The kernel drops a lock when its last holder is gone, by whatever death: that is how the guard knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from containertest.errors import ContainerTestError
+from containertest.processes import Process, myself
+
+__all__ = ["VARIABLE", "Session", "State", "announce", "base_folder", "identify", "locked"]
+
+#: The variable by which a run hands its id to its descendants.
+VARIABLE = "CONTAINERTEST_SESSION"
+
+#: The content of ``state.json``; `empty_state` has its keys.
+State = dict[str, Any]
+
+
+def empty_state(root: Process) -> State:
+    """The state of a run that has nothing yet. ``root`` is its first process."""
+    return {"root": root, "keep_alive": 0.0, "idle": False, "kept": [], "servers": {}, "handles": {}, "databases": {}}
+
+
+def base_folder() -> Path:
+    """The folder of all runs of this user; made if need be.
+
+    :raises ContainerTestError: if somebody else made it first.
+    """
+    folder = Path(tempfile.gettempdir()) / f"containertest-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ContainerTestError(
+            f"{folder} must be a folder of this user's own with mode 0700, but is not: it can't be trusted.\n"
+            "Look who made it, remove it, or set TMPDIR to another folder."
+        )
+    return folder
+
+
+def announce() -> None:
+    """Make this process the first one of a run, unless it is in one already.
+
+    Called when a manager or a test class is made, so that a process which only collects tests (the parent of
+    unittest-parallel's workers) gives its children a common run.
+    """
+    if VARIABLE not in os.environ and "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+        os.environ[VARIABLE] = identify()[0]
+
+
+def identify() -> tuple[str, Process]:
+    """The id of the run that this process belongs to, and the run's first process."""
+    given = os.environ.get(VARIABLE, "")
+    if given.replace("-", "").isalnum():
+        pid, _, start = given.partition("-")
+        return given, [pid, start] if pid.isdigit() else myself()
+    if xdist := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        return f"xdist-{xdist}", myself(os.getppid())
+    root = _parent() or myself()
+    return "-".join(root), root
+
+
+def _parent() -> Process | None:
+    """The process that made this one by multiprocessing or concurrent.futures, if any."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    parent = multiprocessing.parent_process() if multiprocessing else None
+    return myself(parent.pid) if parent is not None and parent.pid else None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold an flock on ``path`` (made if need be); waits for it.
+
+    Unlocked by name at the end: a child forked meanwhile has the same open file and would keep the lock.
+    """
+    with open(path, "a") as file:
+        os.chmod(path, 0o600)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Session:
+    """One run, as one of its processes sees it.
+
+    :param folder: the run's folder.
+    :param alive: the open file whose shared flock says that this process lives.
+    """
+
+    def __init__(self, folder: Path, alive: int) -> None:
+        self.folder = folder
+        self.pid = os.getpid()
+        self._alive = alive
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @classmethod
+    def join(cls, keep_alive: float = 0.0) -> Session:
+        """Join this process' run, or begin it; see to it that a guard watches.
+
+        :param keep_alive: seconds that the run's servers shall stay for the next run.
+        """
+        identity, root = identify()
+        folder, file = _hold(base_folder() / identity)
+        session = cls(folder, file)
+        os.environ.setdefault(VARIABLE, identity)
+        with session.state() as state:
+            if not state:
+                state.update(empty_state(root))
+            state["keep_alive"] = max(state["keep_alive"], keep_alive)
+        session.guard()
+        return session
+
+    @contextlib.contextmanager
+    def state(self) -> Iterator[State]:
+        """The run's state, for reading and changing; written back (atomically) when it has changed."""
+        with locked(self.folder / "state.lock"):
+            state = read_state(self.folder)
+            before = json.dumps(state)
+            yield state
+            if json.dumps(state) != before:
+                _write(self.folder / "state.json", json.dumps(state, indent=1))
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """The lock under which one process makes ``name`` and the others wait."""
+        return locked(self.folder / f"{name}.lock")
+
+    def record(self, handle: dict[str, Any]) -> None:
+        """Note a thing that has to be removed at the end of the run, before it exists."""
+        with self.state() as state:
+            state["handles"][handle["id"]] = handle
+
+    def forget(self, handle: dict[str, Any]) -> None:
+        """Drop the note of a thing that has been removed."""
+        with self.state() as state:
+            state["handles"].pop(handle["id"], None)
+
+    def guard(self) -> None:
+        """Start a guard, unless one is at work."""
+        with locked(self.folder / "state.lock"):
+            spawn_guard(self.folder)
+
+    def leave(self) -> None:
+        """Let go of the run; the guard does the rest when this was the last process."""
+        if self._alive >= 0:
+            os.close(self._alive)
+            self._alive = -1
+
+
+def read_state(folder: Path) -> State:
+    """The state of the run in ``folder``; empty when it has none."""
+    try:
+        state: State = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return state
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def _hold(name: Path) -> tuple[Path, int]:
+    """Take the shared lock of a living process; again, when the guard removed the folder meanwhile.
+
+    :return: the folder (``name`` may be a link to it) and the open file.
+    """
+    while True:
+        if name.is_symlink() and not name.exists():
+            name.unlink(missing_ok=True)
+        name.mkdir(mode=0o700, exist_ok=True)
+        folder = name.resolve()
+        try:
+            file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(file).st_ino == os.stat(folder / "alive").st_ino:
+                return folder, file
+        os.close(file)
+
+
+def spawn_guard(folder: Path) -> bool:
+    """Start the guard of the run in ``folder``, unless it has one; to be called under its ``state.lock``.
+
+    We take the guard's lock and hand it down, so that no moment is left in which a second guard could start.
+    The guard is detached: no signal to a terminal or a process group hits it.
+    """
+    lock = _try(folder / "guard.lock")
+    if lock is None:
+        return False
+    here = str(Path(__file__).resolve().parents[1])
+    search = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    with open(os.open(folder / "guard.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "containertest.guard", str(folder), str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**environment, "PYTHONPATH": search},
+            pass_fds=[lock],
+            start_new_session=True,
+        )
+    os.close(lock)
+    # Nobody waits for the guard, which outlives us: tell Popen, or it warns of a process still running.
+    process.returncode = 0
+    return True
+
+
+def _try(path: Path) -> int | None:
+    """Take the exclusive lock ``path`` and return the open file; None when somebody has it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock ``path``, shared or not."""
+    file = _try(path)
+    if file is not None:
+        os.close(file)
+    return file is not None
+
+
+def bury_dead_runs() -> list[Path]:
+    """Give each run that has neither a living process nor a guard a guard, which then removes it.
+
+    :return: the folders of these runs.
+    """
+    return [folder for folder in sorted(base_folder().iterdir()) if not folder.is_symlink() and _bury(folder)]
+
+
+def _bury(folder: Path) -> bool:
+    try:
+        with locked(folder / "state.lock"):
+            return free(folder / "alive") and spawn_guard(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
