@@ -77,9 +77,9 @@ def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
             for name in (*entry["databases"], *entry["templates"]):
                 databases.drop(admin, name)
         return
-    with closing(redis.connect(replace(endpoint, database="0"))) as registry:
-        leases = {int(number): str(owner, "utf-8") for number, owner in registry.hgetall(LEASES).items()}
-        for number in (number for number, owner in leases.items() if owner == session):
-            with closing(redis.connect(replace(endpoint, database=str(number)))) as client:
+    with closing(redis.connect(replace(endpoint, database="0"), decode_responses=True)) as registry:
+        lent: Any = registry.hgetall(LEASES)
+        for number in (number for number, owner in lent.items() if owner == session):
+            with closing(redis.connect(replace(endpoint, database=number))) as client:
                 client.flushdb()
-            registry.hdel(LEASES, str(number))
+            registry.hdel(LEASES, number)

@@ -59,27 +59,32 @@ def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Call
         prepare(connection)
 
 
-def claim(lease: Lease, template: str, wanted: str) -> str:
+def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
     """Clone a database for this process from ``template``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
 
-    One that a dead process of the run had is dropped and its name taken.
+    One that a dead process of the run had is dropped and its name taken; so is the one that this process has
+    for the same purpose already.
+
+    :param purpose: tells apart several databases of one process.
 
     :raises BackendUnavailable: if the role may not create databases.
     """
-    name = _reserve(lease, wanted)
+    name = _reserve(lease, wanted, [*myself(), purpose])
     with closing(_maintenance(lease)) as admin:
         drop(admin, name)
         clone(admin, name, template)
     return name
 
 
-def _reserve(lease: Lease, wanted: str) -> str:
+def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
     with lease.session.state() as state:
         databases = state["servers"][lease.key]["databases"]
-        name = next(
-            name for name in _names(wanted, _suffix(lease)) if name not in databases or not alive(databases[name])
-        )
-        databases[name] = myself()
+
+        def is_free(name: str) -> bool:
+            return databases.get(name, owner) == owner or not alive(databases[name])
+
+        name = next(filter(is_free, _names(wanted, _suffix(lease))))
+        databases[name] = owner
         return name
 
 
@@ -94,6 +99,21 @@ def _names(wanted: str, suffix: str) -> Iterator[str]:
 def _suffix(lease: Lease) -> str:
     """On a server that others use too, what tells this run's databases from theirs."""
     return f"_ct{hashlib.sha256(lease.session.id.encode()).hexdigest()[:8]}" if lease.is_external else ""
+
+
+def put_aside(lease: Lease, name: str, test: str) -> str:
+    """Rename the database ``name`` after the failed ``test``, and have it and its server stay after the run.
+
+    :return: its new name.
+    """
+    with lease.session.state() as state:
+        number = len(state["kept"]) + 1
+        kept = f"failed_{number}_{''.join(c if c.isalnum() else '_' for c in test.rpartition('.')[2])[:40]}"
+        state["kept"].append(kept)
+    with closing(_maintenance(lease)) as admin:
+        _end_sessions(admin, name)
+        _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
+    return kept
 
 
 def give_up(lease: Lease, name: str) -> None:

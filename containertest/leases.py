@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +23,14 @@ from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
-from containertest.wait import until_ready
+from containertest.wait import poll, until_ready
 
-__all__ = ["Lease", "exclusive", "release", "shared"]
+__all__ = ["Lease", "died", "exclusive", "release", "shared"]
 
 log = logging.getLogger("containertest")
+
+#: Seconds in which a server that does not answer either comes back or is seen to have ended.
+DYING = 5.0
 
 SERVICES: dict[str, Any] = {"postgres": postgres_service, "redis": redis_service}
 
@@ -73,7 +78,7 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
     kind = f"{spec.service}-{spec.identity}-{purpose}"
     with session.state() as state:
         for key, entry in state["servers"].items():
-            if key.startswith(kind) and not alive(entry["user"]):
+            if key.startswith(kind) and (entry["user"] == myself() or not alive(entry["user"])):
                 entry["user"] = myself()
                 break
         else:
@@ -159,13 +164,21 @@ def release(lease: Lease, *, only_if_unused: bool = True) -> None:
         _forget(lease.session, lease.key, lease.server)
 
 
-def died(lease: Lease, title: str, cause: BaseException) -> ServerDied | None:
-    """The error to raise instead of ``cause`` when the server has ended; None when it lives."""
-    if lease.server.alive():
+def died(lease: Lease, title: str, probe: Callable[[Endpoint], None]) -> ServerDied | None:
+    """The error that says that the server has ended; None when it still answers.
+
+    A server that has just been killed may look alive for a moment: wait until it either answers or is gone.
+    """
+
+    def answers() -> bool:
+        with suppress(Exception):
+            probe(lease.endpoint)
+            return True
+        return False
+
+    if answers() or not poll(lambda: not lease.server.alive() or answers(), DYING) or lease.server.alive():
         return None
-    error = ServerDied(
+    return ServerDied(
         f"{title} on {lease.server.backend} ended while a test was using it.\n"
         f"The next test gets a new one. Its last log lines:\n{last_lines(lease.server.logs())}"
     )
-    error.__cause__ = cause
-    return error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 __all__ = ["Process", "alive", "boot_id", "myself", "started"]
 
-#: A process: its pid and when it started, in the kernel's own words; JSON-able.
+#: A process: its pid and when it started, in the kernel's own words; JSON-able. More may follow.
 Process = list[str]
 
 

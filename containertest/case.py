@@ -1,0 +1,341 @@
+"""The TestCase classes; the only module that knows unittest."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import sys
+import unittest
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from containertest import checks, queries, session
+from containertest.errors import ServerDied
+from containertest.manager import ContainerManager, default_manager
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
+
+    from containertest.stack import Stack
+
+__all__ = ["IntegrationTestCase", "PostgresTestCase", "RedisTestCase"]
+
+log = logging.getLogger("containertest")
+
+
+T = TypeVar("T")
+
+
+class _Shared(Generic[T]):
+    """An attribute of test classes and of their instances that comes from the class' manager.
+
+    Looked at on the class, it never starts a server: pytest looks at all attributes while it collects.
+    """
+
+    def __init__(self, get: Callable[[ContainerManager], T]) -> None:
+        self._get = get
+
+    def __get__(self, instance: object, owner: type[_ServerTestCase]) -> T:
+        return self._get(owner.manager(start=instance is not None))
+
+
+class _ServerTestCase(unittest.TestCase):
+    """What the public classes have in common: each test begins at the baseline.
+
+    No ``super().setUp()`` is needed: the work is done around whatever the class defines.
+    """
+
+    #: The manager; None: the default one, made from the settings.
+    containers: ClassVar[ContainerManager | None] = None
+    #: Files loaded once per class, before `setUpTestData`; those of base classes come first.
+    fixtures: ClassVar[Sequence[str | os.PathLike[str]]] = ()
+
+    _needs_postgres: ClassVar[bool] = True
+    _needs_redis: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        session.announce()
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        """Override it to make data once for the whole class: they become part of its tests' baseline.
+
+        Runs after the fixtures; has ``cls.db``, ``cls.redis`` and ``cls.load_fixtures``. A subclass that also
+        wants its base class's data calls ``super().setUpTestData()``.
+        """
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls._baseline()
+
+    @classmethod
+    def manager(cls, *, start: bool = True) -> ContainerManager:
+        """The manager of this class: `containers`, else the default one, which is started by its first use."""
+        if cls.containers is not None:
+            return cls.containers
+        manager = default_manager(cls._needs_postgres, cls._needs_redis)
+        return manager.start() if start else manager
+
+    def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
+        """Run the test, beginning at the baseline."""
+        with self._wrapped():
+            return super().run(result)
+
+    def debug(self) -> None:
+        """Run the test without collecting the result, beginning at the baseline."""
+        with self._wrapped():
+            super().debug()
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        """Put our work around ``setUp`` and the test, on this one instance, as long as it runs.
+
+        What was in the instance before comes back: pytest puts the test method there, and takes it out again.
+        """
+        name = self._testMethodName
+        before = dict(self.__dict__)
+        self.__dict__["setUp"] = _wrapped(self._watched, self.setUp, first=self._begin)
+        self.__dict__[name] = _wrapped(self._watched, getattr(self, name))
+        try:
+            yield
+        finally:
+            for key in ("setUp", name):
+                self.__dict__.pop(key, None)
+                if key in before:
+                    self.__dict__[key] = before[key]
+
+    def _begin(self) -> None:
+        """Before ``setUp``: bring the servers to the baseline."""
+        try:
+            self._baseline()
+        except ServerDied as died:
+            # It ended between two tests and has been replaced: no test has to fail for that.
+            log.warning("%s", died)
+            self._baseline()
+        stack = self.manager().stack
+        stack.culprit = self.id()
+        self._failed = False
+        # Registered first, so run last: after tearDown and the test's own cleanups.
+        if stack.settings.strict:
+            self.addCleanup(stack.reset_all)
+        if stack.settings.keep_failed:
+            self.addCleanup(self._keep_if_failed)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Around ``setUp`` and the test: note a failure, and tell when its cause is the death of a server."""
+        try:
+            with self.manager().stack.watched():
+                yield
+        except unittest.SkipTest:
+            raise
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _keep_if_failed(self) -> None:
+        if self._failed:
+            self.manager().stack.keep(self.id())
+
+    @classmethod
+    def _baseline(cls) -> None:
+        """Bring the servers to the baseline of this class."""
+        stack = cls.manager().stack
+        data = cls._has_data()
+        if stack.loaded is (cls if data else None):
+            stack.reset_all()
+            return
+        stack.restore()
+        if data:
+            cls._load(stack)
+
+    @classmethod
+    def _load(cls, stack: Stack) -> None:
+        try:
+            for path, folders in cls._fixtures():
+                stack.load_fixtures([path], folders)
+            with stack.watched():
+                cls.setUpTestData()
+            stack.snapshot()
+        except BaseException:
+            stack.restore()
+            raise
+        stack.loaded = cls
+
+    @classmethod
+    def _has_data(cls) -> bool:
+        own = cls.setUpTestData.__func__ is not _ServerTestCase.setUpTestData.__func__  # type: ignore[attr-defined]
+        return own or any(klass.__dict__.get("fixtures") for klass in cls.__mro__)
+
+    @classmethod
+    def _fixtures(cls) -> Iterator[tuple[str | os.PathLike[str], list[Path]]]:
+        """Each fixture once, those of base classes first, with the folders to look in."""
+        seen = set()
+        for klass in reversed(cls.__mro__):
+            for path in klass.__dict__.get("fixtures", ()):
+                if str(path) not in seen:
+                    seen.add(str(path))
+                    yield path, cls._folders(klass)
+
+    @classmethod
+    def _folders(cls, klass: type | None = None) -> list[Path]:
+        """Where fixtures are looked for: beside the module of the class, then in the working directory."""
+        modules = dict.fromkeys(item.__module__ for item in (klass or cls, cls))
+        files = (getattr(sys.modules.get(name), "__file__", None) for name in modules)
+        return [*(Path(file).resolve().parent for file in files if file), Path.cwd()]
+
+    @classmethod
+    def reset_all(cls) -> None:
+        """Bring PostgreSQL and Redis back to the baseline, in the middle of a test."""
+        cls.manager().reset_all()
+
+    @classmethod
+    def load_fixtures(cls, *paths: str | os.PathLike[str]) -> None:
+        """Load ``.sql`` and ``.json`` files for this test alone (in `setUpTestData`: for the class).
+
+        :param paths: relative to the test's module, then to the working directory.
+        :raises FixtureError: if a file is missing or broken; nothing of that file is kept.
+        """
+        cls.manager().stack.load_fixtures(paths, cls._folders())
+
+    @classmethod
+    def unique_key(cls, prefix: str = "test") -> str:
+        """A key or name that no other test, worker or run uses, as in "test:9f1c…"."""
+        return f"{prefix}:{uuid.uuid4().hex}"
+
+
+class _WithPostgres(_ServerTestCase):
+    """What a test does with PostgreSQL."""
+
+    #: The shared psycopg2 connection to this process' database, in autocommit mode; also as ``cls.db``.
+    db = _Shared["psycopg2.extensions.connection"](lambda manager: manager.postgres.connection)
+
+    def connect(self, **kwargs: Any) -> psycopg2.extensions.connection:
+        """Open an extra connection with psycopg2's defaults; it is closed at the end of the test.
+
+        :param kwargs: as for ``psycopg2.connect``.
+        """
+        connection = self.manager().postgres.connect(**kwargs)
+        self.addCleanup(connection.close)
+        return connection
+
+    @classmethod
+    def reset_database(cls) -> None:
+        """Bring PostgreSQL back to the baseline, in the middle of a test."""
+        cls.manager().reset_database()
+
+    def assertRowCount(
+        self, table: str, n: int, where: str | None = None, params: Sequence[Any] = (), msg: str | None = None
+    ) -> None:
+        """Fail unless ``table`` has ``n`` rows for which the SQL condition ``where`` holds."""
+        found = checks.count_rows(self.db, table, where, params)
+        if found != n:
+            condition = f" where {where} {params or ''}".rstrip() if where else ""
+            rows = checks.some_rows(self.db, table)
+            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n}. {rows}"))
+
+    def assertRowExists(self, table: str, **columns: Any) -> None:
+        """Fail unless ``table`` has a row with these values; None stands for NULL."""
+        if not checks.find_rows(self.db, table, columns):
+            self.fail(f"{table} has no row with {_values(columns)}. {checks.some_rows(self.db, table)}")
+
+    def assertNoRow(self, table: str, **columns: Any) -> None:
+        """Fail if ``table`` has a row with these values; None stands for NULL."""
+        if rows := checks.find_rows(self.db, table, columns):
+            self.fail(f"{table} has a row with {_values(columns)}:\n  {rows[0]}")
+
+    @contextmanager
+    def assertNumQueries(self, n: int) -> Iterator[list[str]]:
+        """Fail unless the block executes ``n`` statements through psycopg2, on whichever connection of this process.
+
+        Yields the list of the statements.
+        """
+        with queries.record() as executed:
+            yield executed
+        if len(executed) != n:
+            listed = "".join(f"\n  {number}. {query}" for number, query in enumerate(executed, 1))
+            self.fail(f"{len(executed)} queries were executed, not {n}.{listed}")
+
+
+class _WithRedis(_ServerTestCase):
+    """What a test does with Redis."""
+
+    #: The shared client of this process' Redis, with redis-py's defaults (replies are bytes); also as ``cls.redis``.
+    redis = _Shared["Redis"](lambda manager: manager.redis.client)
+
+    @classmethod
+    def reset_redis(cls) -> None:
+        """Bring Redis back to the baseline, in the middle of a test."""
+        cls.manager().reset_redis()
+
+    def assertKeyExists(self, key: str | bytes) -> None:
+        """Fail unless Redis has ``key``."""
+        if not checks.key_state(self.redis, key)[0]:
+            self.fail(f"Redis has no key {key!r}. {checks.some_keys(self.redis)}")
+
+    def assertNoKey(self, key: str | bytes) -> None:
+        """Fail if Redis has ``key``."""
+        exists, left = checks.key_state(self.redis, key)
+        if exists:
+            self.fail(f"Redis has the key {key!r} ({checks.expiry(left)}).")
+
+    def assertKeyExpires(self, key: str | bytes, within: float | None = None) -> None:
+        """Fail unless ``key`` exists and has an expiry, ``within`` so many seconds from now if given."""
+        exists, left = checks.key_state(self.redis, key)
+        if not exists:
+            self.fail(f"Redis has no key {key!r}. {checks.some_keys(self.redis)}")
+        if left < 0 or (within is not None and left > within * 1000):
+            wanted = "" if within is None else f" within {within:g} s"
+            self.fail(f"Redis' key {key!r} should expire{wanted}, but {checks.expiry(left)}.")
+
+
+class IntegrationTestCase(_WithPostgres, _WithRedis):
+    """A test with a real PostgreSQL (``self.db``) and a real Redis (``self.redis``)."""
+
+
+class PostgresTestCase(_WithPostgres):
+    """A test with a real PostgreSQL (``self.db``) alone."""
+
+    _needs_redis = False
+
+
+class RedisTestCase(_WithRedis):
+    """A test with a real Redis (``self.redis``) alone."""
+
+    _needs_postgres = False
+
+
+def _values(columns: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in columns.items()) or "any values"
+
+
+def _wrapped(
+    context: Callable[[], AbstractContextManager[None]],
+    function: Callable[..., Any],
+    first: Callable[[], None] = lambda: None,
+) -> Callable[..., Any]:
+    """``function`` inside ``context()``, after ``first()``; a coroutine function stays one."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            first()
+            with context():
+                return await function(*args, **kwargs)
+
+        return asynchronous
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        first()
+        with context():
+            return function(*args, **kwargs)
+
+    return plain

@@ -1,0 +1,80 @@
+"""Records the statements that this process sends through psycopg2, for ``assertNumQueries``.
+
+psycopg2 has no hook for that, but takes a cursor class per connection: while a recording is on, each open
+connection of the process (the garbage collector knows them all) and each new one gets a class that notes
+what it executes. Cursors that exist already, and those made with a ``cursor_factory`` of their own, are not seen.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+__all__ = ["record"]
+
+
+@contextmanager
+def record() -> Iterator[list[str]]:
+    """Yield a list that receives the text of each statement executed in the block, by any thread."""
+    import psycopg2
+    from psycopg2.extensions import connection as connection_class
+
+    queries: list[str] = []
+    connect = psycopg2._connect  # type: ignore[attr-defined]
+
+    def connect_recording(*args: Any, **kwargs: Any) -> Any:
+        connection = connect(*args, **kwargs)
+        stack.enter_context(_recorded(connection, queries))
+        return connection
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(psycopg2, "_connect", connect_recording))
+        for connection in gc.get_objects():
+            if isinstance(connection, connection_class):
+                stack.enter_context(_recorded(connection, queries))
+        yield queries
+
+
+@contextmanager
+def _recorded(connection: Any, queries: list[str]) -> Iterator[None]:
+    before = connection.cursor_factory
+    ours = _recording_class(before, queries)
+    connection.cursor_factory = ours
+    try:
+        yield
+    finally:
+        if connection.cursor_factory is ours:
+            connection.cursor_factory = before
+
+
+def _recording_class(base: type[Any] | None, queries: list[str]) -> type[Any]:
+    from psycopg2.extensions import cursor
+
+    class Recording(base or cursor):  # type: ignore[misc]
+        def execute(self, query: Any, vars: Any = None) -> Any:
+            return self._noted(query, super().execute, query, vars)
+
+        def executemany(self, query: Any, vars_list: Any) -> Any:
+            return self._noted(query, super().executemany, query, vars_list)
+
+        def callproc(self, procname: Any, *args: Any) -> Any:
+            return self._noted(f"SELECT * FROM {procname}(…)", super().callproc, procname, *args)
+
+        def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._noted(sql, super().copy_expert, sql, *args, **kwargs)
+
+        def _noted(self, query: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+            # Dict-like cursors call the plain execute() from their own: count the outer call only.
+            if getattr(self, "_inside", False):
+                return function(*args, **kwargs)
+            self._inside = True
+            queries.append(query.as_string(self) if hasattr(query, "as_string") else str(query))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._inside = False
+
+    return Recording

@@ -1,0 +1,124 @@
+"""What ``manager.postgres`` and ``manager.redis`` are: the running services, as this process has them."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from containertest.leases import Lease
+from containertest.services import postgres as postgres_service
+from containertest.services import redis as redis_service
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
+    import redis
+
+__all__ = ["RunningPostgres", "RunningRedis"]
+
+
+class _Running:
+    """What both have in common: where the server is, and what it says."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.host = lease.endpoint.host
+        self.port = lease.endpoint.port
+        self.password = lease.endpoint.password
+        self.backend = lease.server.backend
+        self.version = lease.version
+        self._lock = threading.RLock()
+
+    def logs(self) -> str:
+        """The server's log up to now."""
+        return self.lease.server.logs()
+
+
+class RunningPostgres(_Running):
+    """A running PostgreSQL and this process' own database on it.
+
+    :param name: the database; the same as `dbname`.
+    :param template: the template database it was cloned from.
+    """
+
+    def __init__(self, lease: Lease, name: str, template: str) -> None:
+        super().__init__(lease)
+        self.name = self.dbname = name
+        self.template = template
+        self.username = lease.endpoint.username
+        self._connection: psycopg2.extensions.connection | None = None
+
+    def __repr__(self) -> str:
+        return f"<PostgreSQL {self.version} on {self.backend}: {self.username}@{self.host}:{self.port}/{self.dbname}>"
+
+    @property
+    def url(self) -> str:
+        """``postgresql://user:password@host:port/dbname``, its parts percent-encoded."""
+        return postgres_service.url(self.lease.endpoint, self.dbname)
+
+    def connect(self, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
+        """Open a new connection, with psycopg2's defaults (a transaction begins with the first statement).
+
+        :param dbname: another database than this process' own.
+        :param kwargs: as for ``psycopg2.connect``.
+        :raises psycopg2.OperationalError: as psycopg2 does.
+        """
+        return postgres_service.connect(self.lease.endpoint, dbname or self.dbname, **kwargs)
+
+    @property
+    def connection(self) -> psycopg2.extensions.connection:
+        """The shared connection, in autocommit mode; opened again when it has been closed."""
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._connection = self.connect()
+                self._connection.autocommit = True
+            return self._connection
+
+    def close(self) -> None:
+        """Close the shared connection; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+
+class RunningRedis(_Running):
+    """A running Redis, for this process alone."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__(lease)
+        self.db = int(lease.endpoint.database or 0)
+        self._client: redis.Redis | None = None
+
+    def __repr__(self) -> str:
+        return f"<Redis {self.version} on {self.backend}: {self.host}:{self.port}/{self.db}>"
+
+    @property
+    def url(self) -> str:
+        """``redis://:password@host:port/db``, its parts percent-encoded."""
+        return redis_service.url(self.lease.endpoint)
+
+    def connect(self, **kwargs: Any) -> redis.Redis:
+        """Make a new client, with redis-py's defaults (replies are bytes).
+
+        :param kwargs: as for ``redis.Redis``, such as ``decode_responses=True``.
+        """
+        return redis_service.connect(self.lease.endpoint, **kwargs)
+
+    @property
+    def client(self) -> redis.Redis:
+        """The shared client; it connects again by itself when it has been closed."""
+        with self._lock:
+            if self._client is None:
+                self._client = self.connect()
+            return self._client
+
+    def close(self) -> None:
+        """Close the shared client's connections."""
+        with self._lock:
+            if self._client is not None:
+                with suppress(Exception), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._client.close()
+            self._client = None

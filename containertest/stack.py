@@ -1,0 +1,314 @@
+"""A `Stack`: the servers, the database and the baselines that managers of the same settings share in a process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from containertest import databases, leases
+from containertest.errors import ContainerTestError, NotStarted, ServerDied
+from containertest.leases import Lease
+from containertest.migrations import Migrations
+from containertest.running import RunningPostgres, RunningRedis
+from containertest.services import postgres as postgres_service
+from containertest.services import redis as redis_service
+from containertest.session import Session
+
+if TYPE_CHECKING:
+    from containertest.reset.postgres import PostgresReset
+    from containertest.reset.redis import RedisReset
+    from containertest.services.postgres import Postgres
+    from containertest.services.redis import Redis
+    from containertest.settings import Settings
+
+__all__ = ["Stack"]
+
+log = logging.getLogger("containertest")
+
+#: The stacks of this process, and the lock for making one. A child made by fork begins with none.
+_stacks: dict[str, Stack] = {}
+_lock = threading.RLock()
+#: What a fork left of the parent's stacks. Kept, since closing their connections would end the parent's.
+_of_parents: list[dict[str, Stack]] = []
+
+
+def _after_fork() -> None:
+    global _lock
+    _of_parents.append(dict(_stacks))
+    _stacks.clear()
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Stack:
+    """The running servers of one process for one set of settings, with their baselines.
+
+    :param key: tells the stacks of a process apart.
+    """
+
+    def __init__(
+        self, key: str, settings: Settings, postgres: Postgres | None, redis: Redis | None, scripts: Migrations | None
+    ) -> None:
+        self.key = key
+        self.settings = settings
+        self._wanted = (postgres, redis)
+        self._scripts = scripts
+        #: Whose data are in the present baseline, besides what the migrations left: a test class, or None.
+        self.loaded: object = None
+        #: The test that ran last: who to blame for what is found before the next one.
+        self.culprit = ""
+        self._postgres: RunningPostgres | None = None
+        self._redis: RunningRedis | None = None
+        self._database_reset: PostgresReset | None = None
+        self._redis_reset: RedisReset | None = None
+
+    def __repr__(self) -> str:
+        return ", ".join(repr(running) for running in (self._postgres, self._redis) if running)
+
+    @classmethod
+    def get(
+        cls,
+        settings: Settings,
+        postgres: Postgres | None,
+        redis: Redis | None,
+        migrations: Any,
+        folders: Sequence[Path],
+    ) -> Stack:
+        """The stack for these settings: the one that this process has already, else a new one."""
+        scripts = Migrations(migrations, folders) if migrations is not None else None
+        wanted = (settings, settings.postgres_url, settings.redis_url, postgres, redis)
+        secret = (postgres and postgres.password, redis and redis.password)
+        text = repr((wanted, secret, scripts and scripts.digest()))
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        with _lock:
+            if key not in _stacks:
+                stack = cls(key, settings, postgres, redis, scripts)
+                stack.start()
+                _stacks[key] = stack
+            return _stacks[key]
+
+    def start(self) -> None:
+        """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
+        session = Session.join(self.settings.keep_alive)
+        postgres, redis = self._wanted
+        with ThreadPoolExecutor(1, "containertest") if redis else nullcontext() as executor:
+            future = executor.submit(self._start_redis, session) if executor else None
+            try:
+                if postgres:
+                    self._start_postgres(session)
+            except BaseException:
+                if future and not future.exception():
+                    leases.release(future.result())
+                raise
+            self._finish_redis(future)
+        self._announce(session)
+
+    def _finish_redis(self, future: Future[Lease] | None) -> None:
+        if future is None:
+            return
+        from containertest.reset.redis import RedisReset
+
+        try:
+            lease = future.result()
+            self._redis = RunningRedis(lease)
+            self._redis_reset = RedisReset(self._redis.client, whole_server=not lease.is_external)
+            self._redis_reset.restore()
+        except BaseException:
+            if self._postgres:
+                self._give_postgres_back(self._postgres)
+            raise
+
+    def _start_redis(self, session: Session) -> Lease:
+        redis = self._wanted[1]
+        assert redis is not None
+        spec = redis_service.spec(redis, self.settings, redis.password or secrets.token_urlsafe(16))
+        return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
+
+    def _start_postgres(self, session: Session) -> None:
+        from containertest.reset.postgres import prepare_template
+
+        postgres = self._wanted[0]
+        assert postgres is not None
+        spec = postgres_service.spec(postgres, self.settings, postgres.password or secrets.token_urlsafe(16))
+        lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
+        try:
+            template = databases.template(lease, self._scripts, prepare_template)
+            name = databases.claim(lease, template, postgres.dbname, self.key)
+        except BaseException:
+            if lease.ours:
+                leases.release(lease)
+            raise
+        self._postgres = RunningPostgres(lease, name, template)
+        self._database_reset = self._new_reset(self._postgres)
+
+    def _new_reset(self, running: RunningPostgres) -> PostgresReset:
+        from containertest.reset.postgres import PostgresReset
+
+        return PostgresReset(running, strict=self.settings.strict)
+
+    def _give_postgres_back(self, running: RunningPostgres) -> None:
+        running.close()
+        if running.lease.ours:
+            leases.release(running.lease)
+        else:
+            databases.give_up(running.lease, running.name)
+        self._postgres = None
+
+    def _announce(self, session: Session) -> None:
+        """Log once per run which backend was taken, and the versions."""
+        both = {"PostgreSQL": self._postgres, "Redis": self._redis}
+        text = ", ".join(f"{title} {it.version} on {it.backend}" for title, it in both.items() if it)
+        with session.state() as state:
+            if text in state["announced"]:
+                return
+            state["announced"].append(text)
+        log.info("%s", text)
+
+    @property
+    def postgres(self) -> RunningPostgres:
+        if self._postgres is None:
+            raise NotStarted(_not_needed("PostgreSQL", "postgres"))
+        return self._postgres
+
+    @property
+    def redis(self) -> RunningRedis:
+        if self._redis is None:
+            raise NotStarted(_not_needed("Redis", "redis"))
+        return self._redis
+
+    def reset_database(self) -> None:
+        _ = self.postgres
+        if self._database_reset:
+            with self.watched():
+                self._database_reset.reset(self.culprit)
+
+    def reset_redis(self) -> None:
+        _ = self.redis
+        if self._redis_reset:
+            with self.watched():
+                self._redis_reset.reset()
+
+    def reset_all(self) -> None:
+        """Bring whatever there is back to its baseline; Redis first, which can't fail for a test's leftovers."""
+        if self._redis:
+            self.reset_redis()
+        if self._postgres:
+            self.reset_database()
+
+    def snapshot(self) -> None:
+        with self.watched():
+            if self._database_reset:
+                self._database_reset.snapshot()
+            if self._redis_reset:
+                self._redis_reset.snapshot()
+
+    def restore(self) -> None:
+        self.loaded = None
+        with self.watched():
+            if self._redis_reset:
+                self._redis_reset.restore()
+            if self._database_reset:
+                self._database_reset.restore()
+
+    def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:
+        from containertest import fixtures
+
+        for path in paths:
+            found = fixtures.find(path, folders)
+            with self.watched():
+                if found.suffix == ".json":
+                    fixtures.load_redis(self.redis.client, found)
+                else:
+                    fixtures.load_sql(self.postgres.connection, found)
+
+    def environ(self) -> dict[str, str]:
+        variables: dict[str, Any] = {}
+        if self._postgres:
+            it = self._postgres
+            variables |= {"DATABASE_URL": it.url, "PGHOST": it.host, "PGPORT": it.port, "PGUSER": it.username}
+            variables |= {"PGPASSWORD": it.password, "PGDATABASE": it.dbname}
+        if self._redis:
+            server = self._redis
+            variables |= {"REDIS_URL": server.url, "REDIS_HOST": server.host, "REDIS_PORT": server.port}
+            variables |= {"REDIS_PASSWORD": server.password}
+        return {name: str(value or "") for name, value in variables.items()}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Turn whatever goes wrong because a server has ended into `ServerDied`, and get new servers.
+
+        The new servers are ready for the next test; the one under way has failed.
+        """
+        try:
+            yield
+        except Exception as error:
+            if is_lost(error) and (dead := self.dead()):
+                self._replace()
+                raise dead from error
+            raise
+
+    def dead(self) -> ServerDied | None:
+        """The error that says which server has ended, or None when all live."""
+        watched = (
+            ("PostgreSQL", self._postgres, postgres_service.probe),
+            ("Redis", self._redis, redis_service.probe),
+        )
+        for title, running, probe in watched:
+            if running and (error := leases.died(running.lease, title, probe)):
+                return error
+        return None
+
+    def keep(self, test: str) -> None:
+        """Put the database aside as the failed ``test`` left it, with its server, and go on with a new one."""
+        if not self._postgres or not self._database_reset:
+            return
+        running = self._postgres
+        running.close()
+        name = databases.put_aside(running.lease, running.name, test)
+        databases.claim(running.lease, running.template, running.name, self.key)
+        self.loaded = None
+        self._database_reset = self._new_reset(running)
+        log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
+
+    def _replace(self) -> None:
+        """Let go of the servers and start anew; a server of the two that lives is taken again."""
+        self.loaded = None
+        for running in (self._postgres, self._redis):
+            if running:
+                running.close()
+        self._postgres, self._redis = None, None
+        try:
+            self.start()
+        except ContainerTestError:
+            _stacks.pop(self.key, None)
+            raise
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether ``error``, or what caused it, may be the loss of a connection."""
+    import psycopg2
+    import redis
+
+    lost = (psycopg2.OperationalError, psycopg2.InterfaceError, redis.ConnectionError, redis.TimeoutError, OSError)
+    while error is not None:
+        if isinstance(error, lost):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _not_needed(title: str, argument: str) -> str:
+    return (
+        f"{title} was asked for, but this manager was told that it is not needed "
+        f"(ContainerManager({argument}=None), or a test class for the other server only)."
+    )
