@@ -20,6 +20,7 @@ from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
     import psycopg2.extensions
+    import redis
 
     from containertest.stack import Stack
 
@@ -215,7 +216,7 @@ class _WithPostgres(_ServerTestCase):
     """What a test does with PostgreSQL."""
 
     #: The shared psycopg2 connection to this process' database, in autocommit mode; also as ``cls.db``.
-    db = _Shared["psycopg2.extensions.connection"](lambda manager: manager.postgres.connection)
+    db: _Shared[psycopg2.extensions.connection] = _Shared(lambda manager: manager.postgres.connection)
 
     def connect(self, **kwargs: Any) -> psycopg2.extensions.connection:
         """Open an extra connection with psycopg2's defaults; it is closed at the end of the test.
@@ -268,7 +269,7 @@ class _WithRedis(_ServerTestCase):
     """What a test does with Redis."""
 
     #: The shared client of this process' Redis, with redis-py's defaults (replies are bytes); also as ``cls.redis``.
-    redis = _Shared["Redis"](lambda manager: manager.redis.client)
+    redis: _Shared[redis.Redis] = _Shared(lambda manager: manager.redis.client)
 
     @classmethod
     def reset_redis(cls) -> None:

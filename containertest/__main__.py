@@ -1,0 +1,144 @@
+"""The command line: ``python -m containertest`` (also installed as ``containertest``)."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from containertest.errors import ConfigError, ContainerTestError
+from containertest.manager import ContainerManager
+from containertest.services.postgres import Postgres
+from containertest.services.redis import Redis
+
+__all__ = ["main"]
+
+#: Signals that are passed on to the command of ``run``.
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 2 for wrong usage, 1 when it can't be done."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(format="containertest: %(message)s", level=logging.INFO)
+    try:
+        status: int = given.function(given)
+        sys.stdout.flush()
+        return status
+    except ContainerTestError as error:
+        print(f"containertest: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        # Nobody reads any more (``… | head``): end quietly, also when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="containertest", description="A real PostgreSQL and a real Redis for tests.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a command with servers up; without one: print the URLs and wait")
+    run.add_argument("--env", action="append", default=[], metavar="NAME=TEMPLATE", help="e.g. DB={postgres.host}")
+    run.add_argument("--migrations", action="append", metavar="PATH", help="a .sql file or a folder of them")
+    run.add_argument("--no-postgres", action="store_true", help="PostgreSQL is not needed")
+    run.add_argument("--no-redis", action="store_true", help="Redis is not needed")
+    run.add_argument("--backend", help="auto, docker, local or external")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
+    run.set_defaults(function=_run)
+    doctor = commands.add_parser("doctor", help="what each backend finds here and what is missing")
+    doctor.set_defaults(function=_doctor)
+    prune = commands.add_parser("prune", help="remove what dead or kept runs left")
+    prune.set_defaults(function=_prune)
+    return parser
+
+
+def _run(given: argparse.Namespace) -> int:
+    command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    manager = ContainerManager(
+        None if given.no_postgres else Postgres(),
+        None if given.no_redis else Redis(),
+        migrations=given.migrations,
+        backend=given.backend,
+    )
+    with manager:
+        variables = {**manager.environ(), **_templates(given.env, manager)}
+        if command:
+            return _execute(command, variables)
+        for name, value in variables.items():
+            print(f"{name}={value}")
+        print("Press Ctrl-C to end.", flush=True)
+        return _wait_for_signal()
+
+
+def _templates(pairs: Sequence[str], manager: ContainerManager) -> dict[str, str]:
+    services: dict[str, Any] = {name: getattr(manager.stack, f"_{name}") for name in ("postgres", "redis")}
+    return dict(_filled(pair, services) for pair in pairs)
+
+
+def _filled(pair: str, services: dict[str, Any]) -> tuple[str, str]:
+    name, separator, template = pair.partition("=")
+    if not name or not separator:
+        raise ConfigError(f"--env {pair} must be NAME=TEMPLATE, as in DB_HOST={{postgres.host}}.")
+    try:
+        return name, template.format(**services)
+    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"--env {pair} can't be filled in: {error}.\nThere are {{postgres.host}}, .port, .username, .password, "
+            ".dbname, .url, .version and {redis.host}, .port, .password, .db, .url, .version."
+        ) from error
+
+
+def _execute(command: Sequence[str], variables: dict[str, str]) -> int:
+    """Run the command, pass signals on to it, and return its status as a shell would."""
+    received: list[int] = []
+    child: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for process in child:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in PASSED_ON}
+    try:
+        child.append(subprocess.Popen(command, env={**os.environ, **variables}))
+        for number in received:
+            child[0].send_signal(number)
+        status = child[0].wait()
+    except OSError as error:
+        raise ConfigError(f"{command[0]} can't be run: {error.strerror or error}.") from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - status if status < 0 else status
+
+
+def _wait_for_signal() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        print()
+        return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from containertest import doctor
+
+    return doctor.report()
+
+
+def _prune(given: argparse.Namespace) -> int:
+    from containertest import prune
+
+    return prune.everything()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""``python -m tests [--verbose] [NAME …]``: runs tests, and says first on which servers.
+
+A NAME is a package, module, class or test, as in ``tests.sample.test_postgres.UserCreationTests``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import unittest
+from importlib import import_module
+from pathlib import Path
+
+from tests import support
+
+TOP = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+    parser.add_argument("--verbose", action="store_true", help="a line for each test")
+    parser.add_argument("--failfast", action="store_true", help="stop at the first failure")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    given = parser.parse_args()
+    _say_what_the_library_logs()
+    tests = unittest.TestSuite(_load(name) for name in given.names or ["tests"])
+    runner = unittest.TextTestRunner(verbosity=1 + given.verbose, failfast=given.failfast)
+    result = runner.run(tests)
+    for line in support.left_out():
+        print(line, file=sys.stderr)
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+def _say_what_the_library_logs() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("containertest: %(message)s"))
+    logger = logging.getLogger("containertest")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _load(name: str) -> unittest.TestSuite:
+    loader = unittest.TestLoader()
+    folder = TOP / name.replace(".", "/")
+    if folder.is_dir():
+        import_module(name)
+        return loader.discover(str(folder), top_level_dir=str(TOP))
+    return loader.loadTestsFromName(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
