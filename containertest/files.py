@@ -1,0 +1,56 @@
+"""Files that users name: where they are, and a message that helps when they are not there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import ContainerTestError
+
+
+def locate(
+    path: str | os.PathLike[str], folders: Sequence[Path], error: type[ContainerTestError], what: str
+) -> Path:
+    """Return the file or folder ``path``: absolute, or in the first of ``folders`` that has it.
+
+    Raises ``error`` with the folders looked in; ``what`` says there what was looked for.
+    """
+    candidates = list(dict.fromkeys(Path(folder, path) for folder in folders or [Path()]))
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise error(f"{what} not found: {os.fspath(path)}\n{_looked_in(path, candidates)}{_similar(candidates)}")
+
+
+def read_text(path: Path, error: type[ContainerTestError]) -> str:
+    """Return a file's text, which is UTF-8; a byte order mark at its start is left out. Raises ``error``."""
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise error(f"{path}: can't be read: {problem.strerror}") from problem
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        byte = content[problem.start]
+        raise error(f"{path}, line {line}: not UTF-8 (byte 0x{byte:02x}). Save the file as UTF-8.") from None
+
+
+def _looked_in(path: str | os.PathLike[str], candidates: list[Path]) -> str:
+    if Path(path).is_absolute():
+        return "The path is absolute: no other folder was looked in."
+    folders = [str(candidate)[: -len(str(Path(path)))].rstrip(os.sep) or "." for candidate in candidates]
+    return "\n".join(["Looked in:", *(f"  {Path(folder).absolute()}" for folder in folders)])
+
+
+def _similar(candidates: list[Path]) -> str:
+    """Say which file of those folders has nearly that name."""
+    for candidate in candidates:
+        if candidate.parent.is_dir():
+            names = sorted(entry.name for entry in candidate.parent.iterdir())
+            close = difflib.get_close_matches(candidate.name, names, n=1, cutoff=0.6)
+            if close:
+                return f"\nDid you mean {candidate.with_name(close[0])}?"
+    return ""

@@ -1,0 +1,141 @@
+"""Migrations: what makes the schema, once per run, in the database that becomes the template."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, MigrationError
+from .files import locate
+
+if TYPE_CHECKING:
+    from psycopg2 import extensions
+
+Step = Path | Callable[[str], object]
+
+
+class Migrations:
+    """A ``.sql`` file, a folder of them, a callable that takes the database URL, or a list of these.
+
+    Relative paths are looked for in ``folders``, in their order. A folder's files run in the order of their
+    names, compared character by character (``010_…`` before ``09_…``), without hidden ones and folders in it.
+    None means no migrations. Raises ConfigError for anything else, and for what is missing.
+    """
+
+    def __init__(self, source: object, folders: Sequence[Path] = ()) -> None:
+        self._steps = [step for item in _listed(source) for step in _steps(item, folders)]
+
+    def run(self, connection: extensions.connection, url: str) -> None:
+        """Run all of them, files on ``connection`` (autocommit) and callables with ``url``.
+
+        Files run as ``psql -f`` runs them, each statement by itself: ``CREATE INDEX CONCURRENTLY`` and
+        ``VACUUM`` work. What was done before an error stays: throw the database away then.
+        Raises MigrationError: file, line, statement and PostgreSQL's message, or the callable and its error.
+        """
+        from .sqlrunner import run_plain
+
+        for step in self._steps:
+            if isinstance(step, Path):
+                run_plain(connection, step, MigrationError)
+            else:
+                _call(step, url)
+
+    def digest(self) -> str:
+        """Return a hash of the content: of files their names and bytes, of callables their names and code.
+
+        It is the same in all processes of a run. Raises MigrationError when a file can't be read any more.
+        """
+        content = hashlib.sha256()
+        for step in self._steps:
+            for part in _content(step):
+                content.update(b"%d:" % len(part) + part)
+        return content.hexdigest()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the digest tells all: a callable may do something else tomorrow, with the same code."""
+        return all(isinstance(step, Path) for step in self._steps)
+
+
+def _listed(source: object) -> Iterable[object]:
+    if source is None:
+        return []
+    return source if isinstance(source, (list, tuple)) else [source]
+
+
+def _steps(item: object, folders: Sequence[Path]) -> list[Step]:
+    if isinstance(item, (str, os.PathLike)):
+        return _files(locate(item, folders, ConfigError, "migration").absolute())
+    if callable(item):
+        return [item]
+    allowed = "a .sql file, a folder of them, a callable that takes the database URL, or a list of these"
+    raise ConfigError(f"migrations: {item!r} is not {allowed}")
+
+
+def _files(path: Path) -> list[Step]:
+    if not path.is_dir():
+        return [path]
+    found: list[Path] = [
+        file for file in path.iterdir() if file.suffix == ".sql" and not file.name.startswith(".")
+    ]
+    if not found:
+        advice = "For Alembic, Django and the like pass a callable that takes the database URL."
+        raise ConfigError(f"migrations: no .sql files in the folder {path}\n{advice}")
+    return [*sorted(found)]
+
+
+def _call(step: Callable[[str], object], url: str) -> None:
+    try:
+        step(url)
+    except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
+        text = f"{type(problem).__name__}: {problem}"
+        raise MigrationError(f"migration {_name(step)} failed: {text}") from problem
+
+
+def _name(step: object) -> str:
+    """Return ``module.name`` of a callable, the same in a process that multiprocessing spawned."""
+    if isinstance(step, functools.partial):
+        return f"partial of {_name(step.func)}"
+    named = step if hasattr(step, "__qualname__") else type(step)
+    module = str(getattr(named, "__module__", "")).replace("__mp_main__", "__main__")
+    return f"{module}.{getattr(named, '__qualname__', '')}"
+
+
+def _content(step: Step) -> Iterator[bytes]:
+    if isinstance(step, Path):
+        yield step.name.encode()
+        try:
+            yield step.read_bytes()
+        except OSError as problem:
+            raise MigrationError(f"{step}: can't be read: {problem.strerror}") from problem
+    else:
+        yield _name(step).encode()
+        yield _code(step).encode()
+
+
+def _code(step: object) -> str:
+    """Spell out what a callable does, in words that are the same in every process."""
+    if isinstance(step, functools.partial):
+        return _spelled((_code(step.func), step.args, tuple(sorted(step.keywords.items()))))
+    function = getattr(step, "__func__", step)
+    if not hasattr(function, "__code__"):
+        function = getattr(type(step), "__call__", None)  # noqa: B004
+    return _spelled((getattr(function, "__code__", None), getattr(function, "__defaults__", None)))
+
+
+def _spelled(value: Any) -> str:
+    """Like repr, without addresses in memory and without the random order of sets."""
+    if isinstance(value, CodeType):
+        return _spelled((value.co_code, value.co_names, value.co_varnames, value.co_consts))
+    if isinstance(value, (tuple, list)):
+        return f"({','.join(map(_spelled, value))})"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{','.join(sorted(map(_spelled, value)))}}}"
+    if value is None or isinstance(value, (str, bytes, int, float, complex, os.PathLike)):
+        return repr(value)
+    return type(value).__qualname__
