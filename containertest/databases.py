@@ -26,8 +26,7 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
     :param prepare: called with a connection after the migrations.
     :raises MigrationError: if one fails; then the database is dropped.
     """
-    digest = migrations.digest() if migrations else hashlib.sha256(b"").hexdigest()
-    name = f"ct_template_{digest[:12]}{_suffix(lease)}"
+    name = f"ct_template_{_digest(lease, migrations)}{_suffix(lease)}"
     with lease.session.lock(f"{lease.key}-{name}"):
         with lease.session.state() as state:
             templates = state["servers"][lease.key]["templates"]
@@ -46,6 +45,15 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
         with lease.session.state() as state:
             state["servers"][lease.key]["templates"][name] = True
     return name
+
+
+def _digest(lease: Lease, migrations: Migrations | None) -> str:
+    text = migrations.digest() if migrations else ""
+    if migrations and not migrations.reusable:
+        # What a callable does can't be told from its code: a run that took over another's server runs it anew.
+        with lease.session.state() as state:
+            text += "-".join(state["root"])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:

@@ -10,9 +10,7 @@ from pathlib import Path
 from .errors import ContainerTestError
 
 
-def locate(
-    path: str | os.PathLike[str], folders: Sequence[Path], error: type[ContainerTestError], what: str
-) -> Path:
+def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[ContainerTestError], what: str) -> Path:
     """Return the file or folder ``path``: absolute, or in the first of ``folders`` that has it.
 
     Raises ``error`` with the folders looked in; ``what`` says there what was looked for.

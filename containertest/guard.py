@@ -120,7 +120,16 @@ def remove_run(folder: Path) -> bool:
     if done:
         _unlink_names(folder)
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_base(folder.parent)
     return done
+
+
+def _remove_base(base: Path) -> None:
+    """Remove the folder of all runs, if this was the last one."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in base.iterdir()] == ["take-over.lock"]:
+            (base / "take-over.lock").unlink()
+        base.rmdir()
 
 
 def _unlink_names(folder: Path) -> None:

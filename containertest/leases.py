@@ -25,7 +25,7 @@ from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import poll, until_ready
 
-__all__ = ["Lease", "died", "exclusive", "release", "shared"]
+__all__ = ["Lease", "died", "exclusive", "key_of", "release", "shared"]
 
 log = logging.getLogger("containertest")
 
@@ -65,9 +65,14 @@ def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float) -> L
     :raises StartupTimeout: if it does not get ready.
     :raises ServerDied: if it ends while starting.
     """
-    key = f"{spec.service}-{spec.identity}"
+    key = key_of(spec)
     with session.lock(key):
         return _attached(session, key, spec) or _started(session, key, spec, wanted, timeout)
+
+
+def key_of(spec: ServerSpec) -> str:
+    """The entry of a shared server in the run's state."""
+    return f"{spec.service}-{spec.identity}"
 
 
 def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, purpose: str) -> Lease:
@@ -75,7 +80,7 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
 
     :param purpose: tells apart several servers of the same spec in one process.
     """
-    kind = f"{spec.service}-{spec.identity}-{purpose}"
+    kind = f"{key_of(spec)}-{purpose}"
     with session.state() as state:
         for key, entry in state["servers"].items():
             if key.startswith(kind) and (entry["user"] == myself() or not alive(entry["user"])):

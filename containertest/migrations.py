@@ -80,9 +80,7 @@ def _steps(item: object, folders: Sequence[Path]) -> list[Step]:
 def _files(path: Path) -> list[Step]:
     if not path.is_dir():
         return [path]
-    found: list[Path] = [
-        file for file in path.iterdir() if file.suffix == ".sql" and not file.name.startswith(".")
-    ]
+    found: list[Path] = [file for file in path.iterdir() if file.suffix == ".sql" and not file.name.startswith(".")]
     if not found:
         advice = "For Alembic, Django and the like pass a callable that takes the database URL."
         raise ConfigError(f"migrations: no .sql files in the folder {path}\n{advice}")

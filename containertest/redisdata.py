@@ -141,9 +141,7 @@ def _items(content: Any, kind: str) -> list[bytes]:
 
 def _fields(content: Any, kind: str) -> Any:
     if not isinstance(content, dict):
-        raise _WrongError(
-            f'"{kind}" takes an object; for a hash with that field: {{"hash": {{"{kind}": …}}}}'
-        )
+        raise _WrongError(f'"{kind}" takes an object; for a hash with that field: {{"hash": {{"{kind}": …}}}}')
     return _filled(content, kind).items()
 
 
@@ -161,9 +159,7 @@ def _scalar(value: Any) -> bytes:
             f'Redis has no {json.dumps(value)}: write "{json.dumps(value)}", "", 1 or 0 as your code does'
         )
     kind = "array" if isinstance(value, list) else "object"
-    raise _WrongError(
-        f"an {kind} can't be inside of a value: Redis doesn't nest. Write it as a string of JSON"
-    )
+    raise _WrongError(f"an {kind} can't be inside of a value: Redis doesn't nest. Write it as a string of JSON")
 
 
 def _score(value: Any) -> bytes:

@@ -121,13 +121,16 @@ class Session:
         return self.folder.name
 
     @classmethod
-    def join(cls, keep_alive: float = 0.0) -> Session:
+    def join(cls, keep_alive: float = 0.0, wanted: str = "") -> Session:
         """Join this process' run, or begin it; see to it that a guard watches.
 
         :param keep_alive: seconds that the run's servers shall stay for the next run.
+        :param wanted: key of a server; a new run with ``keep_alive`` takes over an idle run that has it.
         """
         identity, root = identify()
-        folder, file = _hold(base_folder() / identity)
+        if keep_alive and wanted:
+            _take_over(identity, root, wanted)
+        folder, file = _hold(identity)
         session = cls(folder, file)
         os.environ.setdefault(VARIABLE, identity)
         with session.state() as state:
@@ -189,17 +192,18 @@ def _write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _hold(name: Path) -> tuple[Path, int]:
+def _hold(identity: str) -> tuple[Path, int]:
     """Take the shared lock of a living process; again, when the guard removed the folder meanwhile.
 
-    :return: the folder (``name`` may be a link to it) and the open file.
+    :return: the run's folder and the open file.
     """
     while True:
+        name = base_folder() / identity
         if name.is_symlink() and not name.exists():
             name.unlink(missing_ok=True)
-        name.mkdir(mode=0o700, exist_ok=True)
-        folder = name.resolve()
         try:
+            name.mkdir(mode=0o700, exist_ok=True)
+            folder = name.resolve()
             file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
@@ -208,6 +212,32 @@ def _hold(name: Path) -> tuple[Path, int]:
             if os.fstat(file).st_ino == os.stat(folder / "alive").st_ino:
                 return folder, file
         os.close(file)
+
+
+def _take_over(identity: str, root: Process, wanted: str) -> None:
+    """Give an idle run that has the server ``wanted`` the name ``identity`` too, unless there is such a run.
+
+    The folder stays where it is, since what its containers are labelled with must go on to name it.
+    """
+    base = base_folder()
+    with locked(base / "take-over.lock"):
+        if os.path.lexists(base / identity):
+            return
+        for folder in base.iterdir():
+            if folder.is_dir() and not folder.is_symlink() and _revive(folder, root, wanted):
+                with contextlib.suppress(FileExistsError):
+                    (base / identity).symlink_to(folder)
+                return
+
+
+def _revive(folder: Path, root: Process, wanted: str) -> bool:
+    if not read_state(folder).get("idle"):
+        return False
+    with Session(folder, -1).state() as state:
+        if not state.get("idle") or state.get("prune") or wanted not in state["servers"]:
+            return False
+        state.update(idle=False, root=root, announced=[])
+        return True
 
 
 def spawn_guard(folder: Path) -> bool:

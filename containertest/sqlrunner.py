@@ -48,9 +48,7 @@ def run_plain(connection: extensions.connection, path: Path, error: type[Contain
 class _Run:
     atomic = False
 
-    def __init__(
-        self, connection: extensions.connection, path: Path, error: type[ContainerTestError]
-    ) -> None:
+    def __init__(self, connection: extensions.connection, path: Path, error: type[ContainerTestError]) -> None:
         self.connection = connection
         self.path = path
         self.error = error
@@ -93,9 +91,7 @@ class _Run:
                 self.execute(statement)
             self.statement, self.edge = None, "at its end (COMMIT)"
             if self.open_block:
-                raise ScriptError(
-                    self.open_block.line, "this transaction has no COMMIT: psql would not keep it"
-                )
+                raise ScriptError(self.open_block.line, "this transaction has no COMMIT: psql would not keep it")
 
     def execute(self, statement: Statement) -> None:
         self.send(statement)
@@ -153,9 +149,7 @@ class _AtomicRun(_Run):
         elif words[:1] in (("ROLLBACK",), ("ABORT",)) and not {"TO", "PREPARED"} & set(words):
             self.end(statement, f"ROLLBACK TO SAVEPOINT {_BLOCK}", f"RELEASE SAVEPOINT {_BLOCK}")
         elif words[:2] == ("PREPARE", "TRANSACTION"):
-            raise ScriptError(
-                statement.line, "PREPARE TRANSACTION would end the one transaction a file runs in"
-            )
+            raise ScriptError(statement.line, "PREPARE TRANSACTION would end the one transaction a file runs in")
         else:
             self.send(statement)
 

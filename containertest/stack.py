@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from containertest.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session
+from containertest.spec import ServerSpec
 
 if TYPE_CHECKING:
     from containertest.reset.postgres import PostgresReset
@@ -99,19 +100,27 @@ class Stack:
 
     def start(self) -> None:
         """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
-        session = Session.join(self.settings.keep_alive)
-        postgres, redis = self._wanted
-        with ThreadPoolExecutor(1, "containertest") if redis else nullcontext() as executor:
-            future = executor.submit(self._start_redis, session) if executor else None
+        postgres, redis = self._specs()
+        session = Session.join(self.settings.keep_alive, leases.key_of(postgres or redis))
+        with ThreadPoolExecutor(1, "containertest") as executor:
+            future = executor.submit(self._start_redis, session, redis) if redis else None
             try:
                 if postgres:
-                    self._start_postgres(session)
+                    self._start_postgres(session, postgres)
             except BaseException:
                 if future and not future.exception():
                     leases.release(future.result())
                 raise
             self._finish_redis(future)
         self._announce(session)
+
+    def _specs(self) -> tuple[Any, Any]:
+        """What to run: the specs of PostgreSQL and Redis, None for one that is not needed."""
+        postgres, redis = self._wanted
+        return (
+            postgres and postgres_service.spec(postgres, self.settings, postgres.password or secrets.token_urlsafe(16)),
+            redis and redis_service.spec(redis, self.settings, redis.password or secrets.token_urlsafe(16)),
+        )
 
     def _finish_redis(self, future: Future[Lease] | None) -> None:
         if future is None:
@@ -128,22 +137,16 @@ class Stack:
                 self._give_postgres_back(self._postgres)
             raise
 
-    def _start_redis(self, session: Session) -> Lease:
-        redis = self._wanted[1]
-        assert redis is not None
-        spec = redis_service.spec(redis, self.settings, redis.password or secrets.token_urlsafe(16))
+    def _start_redis(self, session: Session, spec: ServerSpec) -> Lease:
         return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
 
-    def _start_postgres(self, session: Session) -> None:
+    def _start_postgres(self, session: Session, spec: ServerSpec) -> None:
         from containertest.reset.postgres import prepare_template
 
-        postgres = self._wanted[0]
-        assert postgres is not None
-        spec = postgres_service.spec(postgres, self.settings, postgres.password or secrets.token_urlsafe(16))
         lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
         try:
             template = databases.template(lease, self._scripts, prepare_template)
-            name = databases.claim(lease, template, postgres.dbname, self.key)
+            name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
         except BaseException:
             if lease.ours:
                 leases.release(lease)

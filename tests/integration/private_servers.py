@@ -97,9 +97,7 @@ def redis_client(**changed: Any) -> redis.Redis:
 
 def _postgres_binaries() -> Path:
     found = [*glob.glob("/usr/lib/postgresql/*/bin"), os.path.dirname(shutil.which("postgres") or "")]
-    newest = max(
-        filter(None, found), key=lambda path: [int(part) for part in path.split("/") if part.isdigit()]
-    )
+    newest = max(filter(None, found), key=lambda path: [int(part) for part in path.split("/") if part.isdigit()])
     return Path(newest)
 
 

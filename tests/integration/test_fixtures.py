@@ -115,9 +115,7 @@ class LoadTests(DatabaseCase):
         theirs = self.new_database("fixtures_psql")
         self.cursor.execute("DROP TABLE t")
         fixtures.load_sql(self.connection, HARD)
-        done = private_servers.postgres_tool(
-            "psql", "-X", "-d", theirs, "-v", "ON_ERROR_STOP=1", "-f", str(HARD)
-        )
+        done = private_servers.postgres_tool("psql", "-X", "-d", theirs, "-v", "ON_ERROR_STOP=1", "-f", str(HARD))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.dump(self.database), self.dump(theirs))
         self.assertIn("the last one has no semicolon", self.dump(theirs))
@@ -216,9 +214,7 @@ class TransactionTests(DatabaseCase):
         self.failure("BEGIN; INSERT INTO t VALUES (1); COMMIT AND CHAIN; INSERT INTO t VALUES (1); COMMIT;")
 
     def test_transaction_without_its_commit_is_an_error(self) -> None:
-        self.assertIn(
-            "line 2: this transaction has no COMMIT", self.failure("\nBEGIN;\nINSERT INTO t VALUES (1);")
-        )
+        self.assertIn("line 2: this transaction has no COMMIT", self.failure("\nBEGIN;\nINSERT INTO t VALUES (1);"))
 
     def test_statements_that_no_transaction_can_hold_say_so(self) -> None:
         for statement in (

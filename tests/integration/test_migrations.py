@@ -65,9 +65,7 @@ class MigrationRunTests(DatabaseCase):
     def test_broken_transaction_of_a_file_is_rolled_back(self) -> None:
         self.failure("BEGIN; INSERT INTO t VALUES (1); SELECT 1/0; COMMIT;")
         self.assertEqual(self.rows(), [])
-        self.assertIn(
-            "line 2: this transaction has no COMMIT", self.failure("\nBEGIN; INSERT INTO t VALUES (1);")
-        )
+        self.assertIn("line 2: this transaction has no COMMIT", self.failure("\nBEGIN; INSERT INTO t VALUES (1);"))
         self.assertEqual(self.rows(), [])
 
     def test_vacuum_in_a_transaction_of_the_file_is_postgresqls_own_error(self) -> None:

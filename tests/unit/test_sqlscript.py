@@ -37,9 +37,7 @@ class CutsTests(unittest.TestCase):
         self.assert_one_statement("SELECT E'a' -- then\n  '\\';';")
 
     def test_backslash_escapes_everywhere_with_standard_strings_off(self) -> None:
-        self.assertEqual(
-            texts(r"SELECT '\';'; SELECT 2;", standard_strings=False), [r"SELECT '\';';", "SELECT 2;"]
-        )
+        self.assertEqual(texts(r"SELECT '\';'; SELECT 2;", standard_strings=False), [r"SELECT '\';';", "SELECT 2;"])
 
     def test_standard_strings_are_asked_for_statement_by_statement(self) -> None:
         standard = [True]
@@ -64,9 +62,7 @@ class CutsTests(unittest.TestCase):
         self.assert_one_statement("SELECT /* ; /* ; */ ' ; */ 1;")
 
     def test_operators_stop_at_a_comment(self) -> None:
-        self.assertEqual(
-            texts("SELECT 1 +--;\n 2; SELECT 3*/*;*/4;"), ["SELECT 1 +--;\n 2;", "SELECT 3*/*;*/4;"]
-        )
+        self.assertEqual(texts("SELECT 1 +--;\n 2; SELECT 3*/*;*/4;"), ["SELECT 1 +--;\n 2;", "SELECT 3*/*;*/4;"])
 
     def test_rule_with_two_actions_in_parentheses_is_one_statement(self) -> None:
         self.assert_one_statement("CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);")
