@@ -1,0 +1,241 @@
+"""Servers in throwaway containers, by the Docker engine that testcontainers would use.
+
+Containers are created, given their files and started here, not by testcontainers' ``DockerContainer``: that one
+starts Ryuk, labels containers for it, publishes ports on every address and waits a second between two looks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import socket
+import tarfile
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from containertest.backends.base import Handle, Owner, Server
+from containertest.backends.docker_engine import Engine, Route
+from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
+from containertest.spec import Endpoint, ServerSpec
+from containertest.wait import poll
+
+__all__ = ["DockerBackend", "DockerServer"]
+
+LABEL = "containertest"
+#: PostgreSQL's parallel queries share memory by /dev/shm, of which Docker gives 64 MB.
+SHARED_MEMORY = "256m"
+#: Seconds that the engine may take to publish the port of a container that it has started.
+PORT_TIMEOUT = 10.0
+#: Seconds between the two looks that must find nothing before a run counts as removed.
+SECOND_LOOK = 0.3
+#: Seconds that the engine may take to remove a run's containers.
+REMOVE_TIMEOUT = 30.0
+
+
+class DockerServer:
+    """A container. Made without talking to the engine, so that attaching costs nothing."""
+
+    backend = "docker"
+
+    def __init__(self, engine: Engine, handle: Handle, endpoint: Endpoint) -> None:
+        self._engine = engine
+        self.handle = handle
+        self.endpoint = endpoint
+
+    def alive(self) -> bool:
+        """Whether the container runs; no, when the engine does not answer."""
+        with suppress(ContainerTestError), self._engine.asking("look at a container") as api:
+            return bool(api.inspect_container(self.handle["container"])["State"]["Running"])
+        return False
+
+    def logs(self, tail: int | None = None) -> str:
+        """The container's output, or its last ``tail`` lines; why it can't be read, if so."""
+        try:
+            with self._engine.asking("read a container's log") as api:
+                log = api.logs(self.handle["container"], tail="all" if tail is None else tail)
+        except ContainerTestError as error:
+            return str(error).splitlines()[0]
+        return str(log.decode("utf-8", "replace"))
+
+    def stop(self) -> None:
+        """Kill and remove the container with its volumes; nothing happens the second time."""
+        _remove(self._engine, self.handle["container"])
+
+
+class DockerBackend:
+    """Runs servers as containers; fits `containertest.backends.base.Backend`. Safe to use from several threads."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        self._engine = Engine()
+
+    def check(self, spec: ServerSpec) -> str:
+        """The engine's version and the image, which is pulled if the engine does not have it."""
+        version = self._engine.version()
+        return f"Docker {version}, image {self._engine.image(spec.container.image, spec.image_source)}"
+
+    def start(self, spec: ServerSpec, owner: Owner) -> Server:
+        engine = self._engine
+        image = engine.image(spec.container.image, spec.image_source)
+        name = f"{LABEL}-{owner.session}-{spec.service}-{secrets.token_hex(4)}"
+        handle: Handle = {"id": name, "backend": self.name, "container": name, "engine": engine.host}
+        owner.record(handle)
+        try:
+            with engine.asking(f"start {spec.title} from the image {image!r}") as api:
+                _create(api, spec, image, name, _labels(spec, owner), engine.route)
+                api.start(name)
+                host, port = _address(api, spec, name, engine.route)
+        except BaseException:
+            # The first error counts; what can't be removed now, the guard removes.
+            with suppress(Exception):
+                _remove(engine, name)
+            raise
+        return DockerServer(engine, handle, Endpoint(host, port, spec.username, spec.password, spec.database))
+
+    def attach(self, handle: Handle, endpoint: Endpoint) -> Server:
+        return DockerServer(Engine(handle["engine"]), handle, endpoint)
+
+    def remove(self, session: str, handles: Mapping[str, Handle]) -> None:
+        """Remove every container of ``session``, by label and by name.
+
+        :raises BackendUnavailable: when an engine can't be asked, or does not get rid of a container: try again later.
+        """
+        ours = [handle for handle in handles.values() if handle.get("backend") == self.name]
+        for host in {handle["engine"] for handle in ours} or {None}:
+            names = [handle["container"] for handle in ours if handle["engine"] == host]
+            _remove_all(Engine(host), session, names)
+
+
+def machine() -> str:
+    """What tells this machine from others that use the same engine, and stays the same over a reboot."""
+    with suppress(OSError):
+        return f"{socket.gethostname()}/{Path('/etc/machine-id').read_text().strip()}"
+    return socket.gethostname()
+
+
+def _labels(spec: ServerSpec, owner: Owner) -> dict[str, str]:
+    return {
+        LABEL: "1",
+        f"{LABEL}.session": owner.session,
+        f"{LABEL}.service": spec.service,
+        f"{LABEL}.folder": str(owner.folder),
+        f"{LABEL}.host": machine(),
+        f"{LABEL}.uid": str(os.getuid()),
+    }
+
+
+def _create(api: Any, spec: ServerSpec, image: str, name: str, labels: Mapping[str, str], route: Route) -> None:
+    container = spec.container
+    _check_memory(spec)
+    host_config = api.create_host_config(
+        # An address without a port: the engine picks a free one.
+        port_bindings={container.port: (route.bind,)} if route.bind else None,
+        network_mode=route.network,
+        mem_limit=spec.memory,
+        shm_size=SHARED_MEMORY,
+        tmpfs=dict.fromkeys(container.tmpfs, ""),
+    )
+    api.create_container(
+        image,
+        name=name,
+        command=list(container.command) or None,
+        environment=dict(container.environment),
+        ports=[container.port],
+        labels=labels,
+        host_config=host_config,
+    )
+    if container.files:
+        api.put_archive(name, "/", _archive(container.files))
+
+
+def _check_memory(spec: ServerSpec) -> None:
+    from docker.errors import DockerException
+    from docker.utils import parse_bytes
+
+    try:
+        parse_bytes(spec.memory or "")
+    except DockerException as error:
+        raise ConfigError(
+            f"memory={spec.memory!r} of {spec.title} is not an amount that Docker knows.\n"
+            "Write a number with b, k, m or g, as in memory='512m'."
+        ) from error
+
+
+def _archive(files: Mapping[str, str]) -> bytes:
+    """A tar of ``files``: readable for every user of the container, since which one the server is differs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, text in files.items():
+            content = text.encode()
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, int]:
+    """Where the container answers.
+
+    :raises ServerDied: if it has ended already, which is when it has no address any more.
+    """
+    port, found = spec.container.port, []
+
+    def look() -> bool:
+        info = api.inspect_container(name)
+        found.extend(_addresses(info["NetworkSettings"], port, route))
+        if not found and not info["State"]["Running"]:
+            log = api.logs(name, tail=100).decode("utf-8", "replace")
+            raise ServerDied(f"{spec.title} ended as soon as it was started. Its last log lines:\n{last_lines(log)}")
+        return bool(found)
+
+    if not poll(look, PORT_TIMEOUT):
+        raise OSError(f"its port {port} was not published within {PORT_TIMEOUT:g} s")
+    return found[0]
+
+
+def _addresses(network: Mapping[str, Any], port: int, route: Route) -> list[tuple[str, int]]:
+    if route.host is None:
+        return [(net["IPAddress"], port) for net in network["Networks"].values() if net["IPAddress"]]
+    published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
+    return [(route.host, int(binding["HostPort"])) for binding in published if binding["HostPort"]]
+
+
+def _remove(engine: Engine, name: str) -> None:
+    """Remove a container and its anonymous volumes, unless it is gone or going already."""
+    with engine.asking(f"remove the container {name}") as api:
+        from docker.errors import APIError
+
+        try:
+            api.remove_container(name, force=True, v=True)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+
+
+def _remove_all(engine: Engine, session: str, names: Iterable[str]) -> None:
+    """Look until two looks find nothing: the engine may still be creating a container for a killed process."""
+    filters: list[dict[str, Any]] = [
+        {"label": [f"{LABEL}.session={session}"]},
+        *({"name": f"^/{name}$"} for name in names),
+    ]
+    deadline = time.monotonic() + REMOVE_TIMEOUT
+    quiet = 0
+    with ThreadPoolExecutor(8) as threads:
+        while quiet < 2:
+            found = _find(engine, filters)
+            if time.monotonic() > deadline:
+                raise BackendUnavailable(f"Docker does not get rid of {', '.join(sorted(found))}.\nTry again later.")
+            list(threads.map(lambda identity: _remove(engine, identity), found))
+            quiet = 0 if found else quiet + 1
+            time.sleep(SECOND_LOOK if quiet == 1 else 0.02)
+
+
+def _find(engine: Engine, filters: Iterable[Mapping[str, Any]]) -> set[str]:
+    with engine.asking("list containers") as api:
+        return {found["Id"] for wanted in filters for found in api.containers(all=True, filters=wanted)}
