@@ -50,21 +50,21 @@ class DockerServer:
     def alive(self) -> bool:
         """Whether the container runs; no, when the engine does not answer."""
         with suppress(ContainerTestError), self._engine.asking("look at a container") as api:
-            return bool(api.inspect_container(self.handle["container"])["State"]["Running"])
+            return bool(api.inspect_container(self.handle["id"])["State"]["Running"])
         return False
 
     def logs(self, tail: int | None = None) -> str:
         """The container's output, or its last ``tail`` lines; why it can't be read, if so."""
         try:
             with self._engine.asking("read a container's log") as api:
-                log = api.logs(self.handle["container"], tail="all" if tail is None else tail)
+                log = api.logs(self.handle["id"], tail="all" if tail is None else tail)
         except ContainerTestError as error:
             return str(error).splitlines()[0]
         return str(log.decode("utf-8", "replace"))
 
     def stop(self) -> None:
         """Kill and remove the container with its volumes; nothing happens the second time."""
-        _remove(self._engine, self.handle["container"])
+        _remove(self._engine, self.handle["id"])
 
 
 class DockerBackend:
@@ -84,7 +84,7 @@ class DockerBackend:
         engine = self._engine
         image = engine.image(spec.container.image, spec.image_source)
         name = f"{LABEL}-{owner.session}-{spec.service}-{secrets.token_hex(4)}"
-        handle: Handle = {"id": name, "backend": self.name, "container": name, "engine": engine.host}
+        handle: Handle = {"id": name, "engine": engine.host}
         owner.record(handle)
         try:
             with engine.asking(f"start {spec.title} from the image {image!r}") as api:
@@ -96,20 +96,32 @@ class DockerBackend:
             with suppress(Exception):
                 _remove(engine, name)
             raise
+        with suppress(BackendUnavailable):
+            _remove_orphans(engine)
         return DockerServer(engine, handle, Endpoint(host, port, spec.username, spec.password, spec.database))
 
     def attach(self, handle: Handle, endpoint: Endpoint) -> Server:
-        return DockerServer(Engine(handle["engine"]), handle, endpoint)
+        return DockerServer(Engine(handle.get("engine")), handle, endpoint)
 
     def remove(self, session: str, handles: Mapping[str, Handle]) -> None:
         """Remove every container of ``session``, by label and by name.
 
         :raises BackendUnavailable: when an engine can't be asked, or does not get rid of a container: try again later.
         """
-        ours = [handle for handle in handles.values() if handle.get("backend") == self.name]
-        for host in {handle["engine"] for handle in ours} or {None}:
-            names = [handle["container"] for handle in ours if handle["engine"] == host]
+        for host in {handle.get("engine") for handle in handles.values()} or {None}:
+            names = [handle["id"] for handle in handles.values() if handle.get("engine") == host]
             _remove_all(Engine(host), session, names)
+
+
+def prune() -> list[str]:
+    """Remove this user's containers on this machine whose run has lost its folder, as by a reboot.
+
+    :return: a line for each.
+    """
+    try:
+        return [f"removed: container {name}" for name in _remove_orphans(Engine())]
+    except BackendUnavailable:
+        return []
 
 
 def machine() -> str:
@@ -239,3 +251,14 @@ def _remove_all(engine: Engine, session: str, names: Iterable[str]) -> None:
 def _find(engine: Engine, filters: Iterable[Mapping[str, Any]]) -> set[str]:
     with engine.asking("list containers") as api:
         return {found["Id"] for wanted in filters for found in api.containers(all=True, filters=wanted)}
+
+
+def _remove_orphans(engine: Engine) -> list[str]:
+    """Remove the containers that no guard can know of, since their run's folder is gone; return their names."""
+    mine = [f"{LABEL}=1", f"{LABEL}.host={machine()}", f"{LABEL}.uid={os.getuid()}"]
+    with engine.asking("list containers") as api:
+        found = {info["Id"]: info for info in api.containers(all=True, filters={"label": mine})}
+    orphans = {key: info for key, info in found.items() if not Path(info["Labels"][f"{LABEL}.folder"]).exists()}
+    for identity in orphans:
+        _remove(engine, identity)
+    return sorted(info["Names"][0].lstrip("/") for info in orphans.values())

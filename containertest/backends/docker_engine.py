@@ -10,6 +10,7 @@ Read by testcontainers, so that its documentation holds: ``DOCKER_HOST`` and ``D
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -31,6 +32,7 @@ REQUEST_TIMEOUT = 120.0
 
 _SOCKET = Path("/var/run/docker.sock")
 _DEFAULT = f"unix://{_SOCKET}"
+_SEE_LOG = "The Docker engine's own log may say more."
 _log = logging.getLogger("containertest")
 _T = TypeVar("_T")
 
@@ -79,11 +81,12 @@ class Engine:
         return self._route
 
     @contextmanager
-    def asking(self, doing: str, remedy: str = "The Docker engine's own log may say more.") -> Iterator[Any]:
+    def asking(self, doing: str, remedy: str = _SEE_LOG, **attributes: Any) -> Iterator[Any]:
         """Yield docker's low-level client, and translate every error of docker, requests and urllib3.
 
         :param doing: completes "Docker could not …".
         :param remedy: the message's last line.
+        :param attributes: set on the error.
         :raises BackendUnavailable: for all of them, and when no engine answers.
         """
         client = self._connected()
@@ -94,7 +97,9 @@ class Engine:
         try:
             yield client.client.api
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            raise BackendUnavailable(f"Docker could not {doing}: {_reason(error)}.\n{remedy}") from error
+            unavailable = BackendUnavailable(f"Docker could not {doing}: {_reason(error)}.\n{remedy}")
+            vars(unavailable).update(attributes)
+            raise unavailable from error
 
     def version(self) -> str:
         """The engine's version, as in "28.2.2"."""
@@ -114,7 +119,8 @@ class Engine:
         from testcontainers.core.config import testcontainers_config
 
         image = f"{testcontainers_config.hub_image_name_prefix}{name}"
-        with self.asking(f"get the image {image!r} ({_named_by(source)})", _image_remedy(image, source)) as api:
+        remedy = _image_remedy(image, source)
+        with self.asking(f"get the image {image!r} ({_named_by(source)})", remedy, surprising=True) as api:
             try:
                 api.inspect_image(image)
             except ImageNotFound:
@@ -216,10 +222,20 @@ def _find_route(client: Any) -> Route:
         return Route(host=None, bind=None, network=client.find_host_network())
     host, bind = client.host(), "0.0.0.0"
     if mode is ConnectionMode.gateway_ip:
-        # Seen from another container, the engine's machine is the gateway of the default bridge.
-        configs = client.client.api.inspect_network("bridge")["IPAM"]["Config"]
-        host = bind = next(config["Gateway"] for config in configs if "Gateway" in config)
+        host = bind = _bridge_gateway(client.client.api)
     return Route("127.0.0.1", "127.0.0.1") if _is_this_machine(host) else Route(host, bind)
+
+
+def _bridge_gateway(api: Any) -> str:
+    """The engine's machine as other containers see it: the default bridge's own address.
+
+    An engine that was started on an existing bridge does not name it; it is the first of the subnet then.
+    """
+    for config in api.inspect_network("bridge")["IPAM"]["Config"]:
+        if gateway := config.get("Gateway"):
+            return str(gateway)
+        return str(next(ipaddress.ip_network(config["Subnet"]).hosts()))
+    raise OSError("its network 'bridge' has no address")
 
 
 def _is_this_machine(host: str) -> bool:
