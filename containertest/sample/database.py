@@ -1,0 +1,137 @@
+"""Connections to PostgreSQL: settings, a pool, transactions, the schema."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg2
+from psycopg2.pool import ThreadedConnectionPool
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+__all__ = ["SCHEMA", "Database", "DatabaseSettings", "DatabaseUnavailable"]
+
+#: The file that `Database.migrate` runs; tests hand it to ``ContainerManager(migrations=…)``.
+SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+class DatabaseUnavailable(Exception):
+    """The database does not answer, has broken off, or has no free connection; worth another try later."""
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """Where the database is and how it is used.
+
+    :param url: ``postgresql://user:password@host:port/dbname``.
+    :param pool_size: connections at most.
+    :param timeout: seconds to wait for a new connection, and for a free one of the pool.
+    """
+
+    url: str = field(repr=False)
+    pool_size: int = 10
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.pool_size < 1 or not 0 < self.timeout < threading.TIMEOUT_MAX:
+            raise ValueError("a pool needs at least one connection, and a timeout of more than 0 seconds")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> DatabaseSettings:
+        """Read ``DATABASE_URL``, ``DATABASE_POOL_SIZE`` and ``DATABASE_TIMEOUT``.
+
+        :raises ValueError: when the first is missing or one of the others is not a number.
+        """
+        url = environ.get("DATABASE_URL")
+        if not url:
+            raise ValueError("DATABASE_URL is not set; it looks like postgresql://user:password@host/dbname")
+        try:
+            return cls(
+                url=url,
+                pool_size=int(environ.get("DATABASE_POOL_SIZE", cls.pool_size)),
+                timeout=float(environ.get("DATABASE_TIMEOUT", cls.timeout)),
+            )
+        except ValueError as error:
+            raise ValueError(f"DATABASE_POOL_SIZE or DATABASE_TIMEOUT is wrong: {error}") from error
+
+
+class Database:
+    """A pool of connections. Nothing is connected before the first transaction.
+
+    :param settings: `DatabaseSettings`, or only their URL.
+    """
+
+    def __init__(self, settings: DatabaseSettings | str) -> None:
+        self.settings = settings if isinstance(settings, DatabaseSettings) else DatabaseSettings(settings)
+        size = self.settings.pool_size
+        self._free = threading.BoundedSemaphore(size)
+        self._pool = ThreadedConnectionPool(0, size, self.settings.url, connect_timeout=self._seconds())
+        # psycopg2 opens minconn connections at once, and closes a returned one when it has minconn idle ones.
+        self._pool.minconn = size
+
+    @contextmanager
+    def transaction(self) -> Iterator[connection]:
+        """Lend a connection: commit at the end of the block, or roll back when it raises.
+
+        psycopg2's own pool raises when it is empty; this one waits for a free connection.
+
+        :raises DatabaseUnavailable: after ``timeout`` seconds, or when the connection breaks.
+        """
+        if not self._free.acquire(timeout=self.settings.timeout):
+            raise DatabaseUnavailable(f"no free connection after {self.settings.timeout:g} s")
+        try:
+            with self._lent_connection() as lent, lent:
+                yield lent
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
+        finally:
+            self._free.release()
+
+    @contextmanager
+    def _lent_connection(self) -> Iterator[connection]:
+        lent = self._pool.getconn()
+        try:
+            yield lent
+        finally:
+            self._pool.putconn(lent)
+
+    def ping(self) -> None:
+        """Return when the database answers a new connection.
+
+        :raises DatabaseUnavailable: when it has not within ``timeout`` (5) seconds per address of its host.
+        """
+        seconds = self._seconds()
+        try:
+            probe = psycopg2.connect(
+                self.settings.url, connect_timeout=seconds, tcp_user_timeout=seconds * 1000
+            )
+            try:
+                with probe.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+            finally:
+                probe.close()
+        except psycopg2.OperationalError as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
+
+    def migrate(self) -> None:
+        """Bring the schema up to date. Safe to call at every start, and from several processes at once."""
+        with self.transaction() as connection, connection.cursor() as cursor:
+            # CREATE … IF NOT EXISTS fails when two sessions create the same thing at the same time.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('users schema'))")
+            cursor.execute(SCHEMA.read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        """Close all connections. May be called twice."""
+        if not self._pool.closed:
+            self._pool.closeall()
+
+    def _seconds(self) -> int:
+        """libpq takes whole seconds, where 0 means forever."""
+        return max(1, round(self.settings.timeout))
