@@ -7,8 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from containertest import ContainerManager
-from containertest.errors import ContainerTestError
+from containertest import ContainerManager, ContainerTestError
 from containertest.sample.api import create_application
 from containertest.sample.database import SCHEMA, Database
 from containertest.sample.wsgi import Server

@@ -150,9 +150,7 @@ def _unauthorized(message: str) -> HTTPError:
 
 def _method_not_allowed(request: Request, handlers: Iterable[str]) -> HTTPError:
     allowed = ", ".join(sorted({*handlers, "HEAD"}))
-    return HTTPError(
-        HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here", {"Allow": allowed}
-    )
+    return HTTPError(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here", {"Allow": allowed})
 
 
 def _error_response(error: Exception) -> Response:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
+from psycopg2 import extensions
 from psycopg2.pool import ThreadedConnectionPool
 
 if TYPE_CHECKING:
@@ -72,7 +75,8 @@ class Database:
         self.settings = settings if isinstance(settings, DatabaseSettings) else DatabaseSettings(settings)
         size = self.settings.pool_size
         self._free = threading.BoundedSemaphore(size)
-        self._pool = ThreadedConnectionPool(0, size, self.settings.url, connect_timeout=self._seconds())
+        seconds = max(1, round(self.settings.timeout))  # whole ones for libpq, and 0 would be for ever
+        self._pool = ThreadedConnectionPool(0, size, self.settings.url, connect_timeout=seconds)
         # psycopg2 opens minconn connections at once, and closes a returned one when it has minconn idle ones.
         self._pool.minconn = size
 
@@ -102,21 +106,19 @@ class Database:
         finally:
             self._pool.putconn(lent)
 
-    def ping(self) -> None:
-        """Return when the database answers a new connection.
+    def ping(self, timeout: float = 5.0) -> None:
+        """Return when the database answers a query on a new connection.
 
-        :raises DatabaseUnavailable: when it has not within ``timeout`` (5) seconds per address of its host.
+        :raises DatabaseUnavailable: when it can't be reached, or has not answered within ``timeout`` seconds.
         """
-        seconds = self._seconds()
+        deadline = time.monotonic() + timeout
         try:
-            probe = psycopg2.connect(
-                self.settings.url, connect_timeout=seconds, tcp_user_timeout=seconds * 1000
-            )
-            try:
-                with probe.cursor() as cursor:
-                    cursor.execute("SELECT 1")
-            finally:
-                probe.close()
+            # Not connect_timeout: that is in whole seconds, and for each address of the host.
+            with closing(psycopg2.connect(self.settings.url, async_=True)) as probe:
+                _wait(probe, deadline)
+                cursor = probe.cursor()
+                cursor.execute("SELECT 1")
+                _wait(probe, deadline)
         except psycopg2.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
 
@@ -132,6 +134,11 @@ class Database:
         if not self._pool.closed:
             self._pool.closeall()
 
-    def _seconds(self) -> int:
-        """libpq takes whole seconds, where 0 means forever."""
-        return max(1, round(self.settings.timeout))
+
+def _wait(probe: connection, deadline: float) -> None:
+    """Let a non-blocking connection finish what it is doing."""
+    while (state := probe.poll()) != extensions.POLL_OK:
+        readers = [probe] if state == extensions.POLL_READ else []
+        writers = [probe] if state == extensions.POLL_WRITE else []
+        if not any(select.select(readers, writers, [], max(0.0, deadline - time.monotonic()))):
+            raise DatabaseUnavailable("the database did not answer in time")

@@ -39,9 +39,7 @@ class UserService:
             pass
         except (KeyError, TypeError, ValueError):  # left by a version of the service that stored other things
             self._cache.delete(key)
-        return User.from_json(
-            self._cache.fill(key, lambda: self._users.get_by_id(user_id).to_json(), self._expiry)
-        )
+        return User.from_json(self._cache.fill(key, lambda: self._users.get_by_id(user_id).to_json(), self._expiry))
 
     def get_by_email(self, email: str) -> User:
         """Return a user, always from the database. :raises InvalidUser, UserNotFound:"""
