@@ -23,6 +23,8 @@ __all__ = ["SCHEMA", "Database", "DatabaseSettings", "DatabaseUnavailable"]
 
 #: The file that `Database.migrate` runs; tests hand it to ``ContainerManager(migrations=…)``.
 SCHEMA = Path(__file__).with_name("schema.sql")
+#: The advisory lock that `Database.migrate` takes; any number that nothing else in the database uses.
+MIGRATION_LOCK = 7_537_001
 
 
 class DatabaseUnavailable(Exception):
@@ -126,7 +128,7 @@ class Database:
         """Bring the schema up to date. Safe to call at every start, and from several processes at once."""
         with self.transaction() as connection, connection.cursor() as cursor:
             # CREATE … IF NOT EXISTS fails when two sessions create the same thing at the same time.
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('users schema'))")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
             cursor.execute(SCHEMA.read_text(encoding="utf-8"))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import psycopg2
@@ -300,6 +301,13 @@ class MigrationTests(DatabaseTestCase):
         self.database.migrate()
         self.assertRowCount("users", 0)
         self.assertRowExists("pg_indexes", tablename="users", indexname="idx_users_email")
+
+    def test_processes_that_migrate_at_the_same_time_do_not_collide(self) -> None:
+        self.execute("DROP TABLE users")
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(self.database.migrate) for _ in range(8)]:
+                done.result()
+        self.assertRowCount("users", 0)
 
 
 class SettingsTests(unittest.TestCase):
