@@ -12,10 +12,12 @@ import psycopg2
 
 from containertest import PostgresTestCase
 from containertest.sample.dao import DuplicateEmail, UserDAO, UserNotFound
-from containertest.sample.database import Database, DatabaseSettings, DatabaseUnavailable
+from containertest.sample.database import MIGRATION_LOCK, Database, DatabaseSettings, DatabaseUnavailable
 from tests.sample.support import containers, wait_until
 
 setUpModule, tearDownModule = containers.start, containers.stop
+
+WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
 
 
 class DatabaseTestCase(PostgresTestCase):
@@ -302,12 +304,13 @@ class MigrationTests(DatabaseTestCase):
         self.assertRowCount("users", 0)
         self.assertRowExists("pg_indexes", tablename="users", indexname="idx_users_email")
 
-    def test_processes_that_migrate_at_the_same_time_do_not_collide(self) -> None:
-        self.execute("DROP TABLE users")
-        with ThreadPoolExecutor(8) as pool:
-            for done in [pool.submit(self.database.migrate) for _ in range(8)]:
-                done.result()
-        self.assertRowCount("users", 0)
+    def test_migration_waits_for_the_one_of_another_process(self) -> None:
+        with ThreadPoolExecutor(1) as other:
+            with self.connect() as running, running.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+                migration = other.submit(self.database.migrate)
+                wait_until(lambda: self.execute(WAITING) == 1)
+            migration.result()
 
 
 class SettingsTests(unittest.TestCase):
