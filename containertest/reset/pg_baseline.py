@@ -1,0 +1,208 @@
+"""A database's current baseline: the template's, or that of a snapshot; and how to get it without the database."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import psycopg2
+from psycopg2 import extensions, sql
+
+from containertest.errors import ResetError
+from containertest.reset import pg_prepare
+from containertest.reset.pg_clone import clone_database, drop_database, read_properties, write_properties
+
+SUBSCRIPTIONS = """
+    SELECT quote_ident(subname) FROM pg_subscription
+    WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+LOG = logging.getLogger("containertest")
+
+
+class Database(Protocol):
+    """A process's own database, as the manager runs it."""
+
+    name: str
+    template: str
+
+    @property
+    def connection(self) -> Any:
+        """The shared psycopg2 connection, autocommit; opened again when it is closed or broken."""
+
+    def connect(self, dbname: str | None = None, **kw: Any) -> Any:
+        """A new psycopg2 connection, to ``name`` if no other database is given."""
+
+    def close(self) -> None:
+        """Close the shared connection."""
+
+
+class Baseline:
+    """What ``PostgresReset`` remembers between two resets.
+
+    ``horizon`` is the transaction id since which rows are no part of the baseline, ``seen`` the next one to be
+    given out as long as nobody writes ("0": unknown), ``oid`` the database's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.oid = self.horizon = self.seen = "0"
+        self._database = database
+        self._template = database.template
+        self._template_horizon = "0"
+        self._snapshot: tuple[str, bytes] | None = None
+        with self.cursor() as cursor:
+            self._properties = self._template_properties = read_properties(cursor, database.name)
+        if not self._begin():
+            self.clone("it is not new")
+
+    def cursor(self) -> Any:
+        """A plain cursor of the shared connection, whatever factory a test has set."""
+        return self._database.connection.cursor(cursor_factory=extensions.cursor)
+
+    def call(self, call: str, *arguments: str) -> list[str]:
+        """Call a function of the schema ``containertest`` and return the words of its answer."""
+        with self.cursor() as cursor:
+            cursor.execute(sql.SQL(f"SELECT containertest.{call}").format(*map(sql.Literal, arguments)))
+            answer: str | None = cursor.fetchone()[0]
+        return (answer or "").split()
+
+    def moved_on(self, seen: str, horizon: str) -> None:
+        """Note that the database was brought back and what the function ``reset`` said about it."""
+        self.seen, self.horizon = seen, horizon
+        if self._snapshot is None:
+            self._template_horizon = horizon
+
+    def write_properties(self) -> None:
+        """Bring back what belongs to the database as a whole; new settings need a new connection."""
+        with self.cursor() as cursor:
+            write_properties(cursor, self._database.name, self._properties)
+        self._database.close()
+
+    def roll_back_prepared(self) -> None:
+        """Roll back the database's prepared transactions."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+            for (gid,) in cursor.fetchall():
+                cursor.execute("ROLLBACK PREPARED %s", (gid,))
+
+    def _drop_subscriptions(self) -> None:
+        """Drop the subscriptions, which DROP DATABASE refuses to do."""
+        with self.cursor() as cursor:
+            cursor.execute(SUBSCRIPTIONS)
+            for (name,) in cursor.fetchall():
+                for what in ("ALTER {} DISABLE", "ALTER {} SET (slot_name = NONE)", "DROP {}"):
+                    cursor.execute(what.format(f"SUBSCRIPTION {name}"))
+
+    def clone(self, reason: str) -> None:
+        """Replace the database by a new clone; ``ResetError`` if that fails."""
+        LOG.info("database %s: cloned anew (%s)", self._database.name, reason.strip())
+        try:
+            self._replace()
+            usable = self._begin()
+            if usable and self._snapshot is not None:
+                self._lay_snapshot(*self._snapshot)
+        except psycopg2.Error as error:
+            raise ResetError(
+                f"The database {self._database.name!r} could not be cloned anew from {self._template!r}: {error}"
+            ) from error
+        if not usable:
+            raise ResetError(
+                f"The template database {self._template!r} is not as it was prepared: its unlogged tables are "
+                "empty, as after a crash of the server. Start a new server."
+            )
+
+    def snapshot(self) -> None:
+        """Make what is there now the baseline."""
+        word, *rest = self.call("snapshot({}, {}, {})", self.oid, self.horizon, str(pg_prepare.MOST_ROWS))
+        if word == "clone":
+            self._snapshot_by_template()
+        elif word == "done":
+            self.seen, self.horizon = "0", rest[0]
+            self._keep_snapshot()
+
+    def forget_snapshot(self) -> None:
+        """Make the template's baseline the current one again; a reset has to follow."""
+        self._properties = self._template_properties
+        if self._template != self._database.template:
+            self.drop_snapshot_template()
+            self.clone("the snapshot had DDL")
+        elif self._snapshot is not None:
+            self._snapshot = None
+            self.seen, self.horizon = "0", self._template_horizon
+            try:
+                self.call("forget_snapshot()")
+            except psycopg2.Error as error:
+                self.clone(str(error))
+
+    def drop_snapshot_template(self) -> None:
+        """Drop the template database of a snapshot, if there is one."""
+        former, self._template = self._template, self._database.template
+        if former != self._template:
+            with self._admin() as cursor:
+                drop_database(cursor, former)
+
+    def _begin(self) -> bool:
+        """Take what there is for the baseline; False when something has been written there already."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
+            self.oid = str(cursor.fetchone()[0])
+        horizon = self.call("begin({})", self.oid)
+        if horizon:
+            self.horizon = self._template_horizon = horizon[0]
+        self.seen = "0"
+        return bool(horizon)
+
+    def _replace(self) -> None:
+        with contextlib.suppress(psycopg2.Error):  # broken, or gone: then DROP DATABASE has the last word
+            self.roll_back_prepared()
+            self._drop_subscriptions()
+        self._database.close()
+        with self._admin() as cursor:
+            drop_database(cursor, self._database.name)
+            clone_database(cursor, self._template, self._database.name, self._properties)
+
+    def _keep_snapshot(self) -> None:
+        lines = io.BytesIO()
+        with self.cursor() as cursor:
+            cursor.execute("SELECT containertest.describe_snapshot()")
+            description = cursor.fetchone()[0]
+            cursor.copy_expert("COPY containertest.snapshot_lines TO STDOUT", lines)
+        self._snapshot = (description, lines.getvalue())
+
+    def _lay_snapshot(self, description: str, lines: bytes) -> None:
+        with self.cursor() as cursor:
+            cursor.copy_expert("COPY containertest.snapshot_lines FROM STDIN", io.BytesIO(lines))
+        self.horizon = self.call("lay_snapshot({})", description)[0]
+
+    def _snapshot_by_template(self) -> None:
+        """Keep a snapshot that has more than rows and sequences as a template database of its own."""
+        former, name = self._template, self._database.name
+        template = f"ct_template_{name}"[:61] + ("_b" if former.endswith("_a") else "_a")
+        pg_prepare.prepare(self._database.connection)
+        with self.cursor() as cursor:
+            self._properties = read_properties(cursor, name)
+        self._database.close()
+        with self._admin() as cursor:
+            drop_database(cursor, template)
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            clone_database(cursor, name, template, self._properties)
+            if former != self._database.template:
+                drop_database(cursor, former)
+        self._template, self._snapshot = template, None
+        self._begin()
+
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[Any]:
+        """A cursor of a connection to a database that is neither cloned nor dropped here."""
+        try:
+            connection = self._database.connect(dbname="postgres")
+        except psycopg2.OperationalError:
+            connection = self._database.connect(dbname="template1")
+        try:
+            connection.autocommit = True
+            yield connection.cursor(cursor_factory=extensions.cursor)
+        finally:
+            connection.close()

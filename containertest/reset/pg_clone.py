@@ -1,0 +1,125 @@
+"""Clones a database from a template, with what ``CREATE DATABASE … TEMPLATE`` leaves out.
+
+That is, says the manual's page of CREATE DATABASE, all that belongs to the database as a whole: its settings
+(ALTER DATABASE … SET), grants, comment, connection limit and owner.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import errors, sql
+
+from containertest.reset.pg_catalog import read_sql
+
+#: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
+PATIENCE = 30.0
+
+#: Settings whose value is a list of names, not one string: SET search_path = a, b.
+LISTS = {
+    "search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "datestyle",
+    "synchronous_standby_names", "unix_socket_directories",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What belongs to a database as a whole."""
+
+    acl: tuple[str, ...] | None
+    connection_limit: int
+    comment: str | None
+    owner: str
+    settings: tuple[str, ...]
+    grants: tuple[str, ...]
+
+
+def read_properties(cursor: Any, name: str) -> Properties:
+    """Read what belongs to the database ``name`` as a whole."""
+    cursor.execute(read_sql("pg_settings.sql"), (name,))
+    acl, limit, comment, owner, settings, grants = cursor.fetchone()
+    return Properties(None if acl is None else tuple(acl), limit, comment, owner, tuple(settings), tuple(grants))
+
+
+def write_properties(cursor: Any, name: str, wanted: Properties) -> None:
+    """Give the database ``name`` these properties; what it has of them already costs nothing."""
+    now = read_properties(cursor, name)
+    if now == wanted:
+        return
+    database = sql.Identifier(name)
+    if now.owner != wanted.owner:
+        cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(wanted.owner)))
+    if now.connection_limit != wanted.connection_limit:
+        limit = sql.SQL(str(wanted.connection_limit))
+        cursor.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
+    if now.comment != wanted.comment:
+        comment = sql.Literal(wanted.comment)
+        cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, comment))
+    if now.settings != wanted.settings:
+        _write_settings(cursor, database, now, wanted)
+    if now.acl != wanted.acl:
+        _write_grants(cursor, database, now, wanted)
+
+
+def _write_settings(cursor: Any, database: sql.Identifier, now: Properties, wanted: Properties) -> None:
+    for role in {json.loads(item)[0] for item in now.settings}:
+        cursor.execute(sql.SQL("{} RESET ALL").format(_alter(database, role)))
+    for role, name, value in map(json.loads, wanted.settings):
+        # The stored value of a list is quoted already, as it was written.
+        literal = sql.SQL(value or "''") if name.lower() in LISTS else sql.Literal(value)
+        cursor.execute(sql.SQL("{} SET {} = {}").format(_alter(database, role), _setting(name), literal))
+
+
+def _setting(name: str) -> sql.Composable:
+    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
+
+
+def _alter(database: sql.Identifier, role: str | None) -> sql.Composable:
+    if role is None:
+        return sql.SQL("ALTER DATABASE {}").format(database)
+    return sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(role), database)
+
+
+def _write_grants(cursor: Any, database: sql.Identifier, now: Properties, wanted: Properties) -> None:
+    # Without an acl these are the built-in defaults.
+    default = (None, "CONNECT", False), (None, "TEMPORARY", False)
+    grantees = {json.loads(item)[0] for item in (*now.grants, *wanted.grants)} | {None, wanted.owner}
+    for grantee in grantees:
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {} CASCADE").format(database, _role(grantee)))
+    grants: list[Any] = [json.loads(item) for item in wanted.grants]
+    if wanted.acl is None:
+        grants = [*default, *((wanted.owner, privilege, False) for privilege in ("CREATE", "CONNECT", "TEMPORARY"))]
+    for grantee, privilege, grantable in grants:
+        option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
+        statement = sql.SQL("GRANT {} ON DATABASE {} TO {}{}")
+        cursor.execute(statement.format(sql.SQL(privilege), database, _role(grantee), option))
+
+
+def _role(name: str | None) -> sql.Composable:
+    return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
+
+
+def drop_database(cursor: Any, name: str) -> None:
+    """Drop a database and end all sessions in it."""
+    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def clone_database(cursor: Any, template: str, name: str, properties: Properties | None = None) -> None:
+    """Create the database ``name`` from ``template``, with its properties or those given.
+
+    ``cursor`` is of an autocommit connection to another database. Nobody may be connected to the template.
+    """
+    properties = properties or read_properties(cursor, template)
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            cursor.execute(statement)
+            break
+        except errors.ObjectInUse:
+            if time.monotonic() > deadline:
+                raise
+    write_properties(cursor, name, properties)

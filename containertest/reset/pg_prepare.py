@@ -1,0 +1,160 @@
+"""Installs in a template database what tracking needs, and records the baseline there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from containertest.reset.pg_catalog import Sequence, Table, batches, read_sequences, read_sql, read_tables
+
+#: Tables with more rows are not copied: when their baseline rows are lost, the database is cloned anew.
+MOST_ROWS = 10_000
+
+#: How many tables one generated function knows, and how many statements go into one message.
+CHUNK = 32
+
+MARK_TRIGGER = """
+    CREATE TRIGGER containertest_mark BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {name}
+        FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark();
+    ALTER TABLE {name} ENABLE ALWAYS TRIGGER containertest_mark;
+"""
+
+# Internal triggers fire like others, but pg_dump, information_schema and migration tools pass them over.
+HIDE_TRIGGERS = """
+    SET LOCAL allow_system_table_mods = on;
+    UPDATE pg_catalog.pg_trigger SET tgisinternal = true WHERE tgfoid = 'containertest.mark'::regproc;
+"""
+
+EVENT_TRIGGERS = """
+    CREATE EVENT TRIGGER containertest_ddl ON ddl_command_end EXECUTE FUNCTION containertest.mark_ddl();
+    CREATE EVENT TRIGGER containertest_drop ON sql_drop EXECUTE FUNCTION containertest.mark_ddl();
+    ALTER EVENT TRIGGER containertest_ddl ENABLE ALWAYS;
+    ALTER EVENT TRIGGER containertest_drop ENABLE ALWAYS;
+"""
+
+REMOVE = """
+    DROP EVENT TRIGGER IF EXISTS containertest_ddl;
+    DROP EVENT TRIGGER IF EXISTS containertest_drop;
+    DROP SCHEMA IF EXISTS containertest CASCADE;
+"""
+
+RECORD_ROWS = """
+    UPDATE containertest.tracked t SET rows = n, template_rows = n, copied = n <= %(most)s
+    FROM (SELECT rel, containertest.copy_lines(k, 'template_lines', %(most)s) AS n
+          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[])) found
+    WHERE found.rel = t.rel AND n > 0
+"""
+
+
+def prepare(connection: Any) -> None:
+    """Install tracking in the database of an autocommit connection and record its baseline.
+
+    Run again in the same database it starts over, from what is there then.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        superuser = bool(cursor.fetchone()[0])
+        if superuser:
+            # Event triggers of the user's are not for us.
+            cursor.execute("SET session_replication_role = replica")
+        cursor.execute("SET client_min_messages = warning")
+        cursor.execute(REMOVE if superuser else "DROP SCHEMA IF EXISTS containertest CASCADE")
+        cursor.execute(read_sql("pg_install.sql"))
+        _track_tables(cursor, [table for table in read_tables(cursor) if table.owned])
+        _track_sequences(cursor, read_sequences(cursor))
+        cursor.execute("ANALYZE containertest.tracked, containertest.sequences, containertest.template_lines")
+        if superuser:
+            cursor.execute(HIDE_TRIGGERS)
+            cursor.execute(EVENT_TRIGGERS)
+            cursor.execute("RESET session_replication_role")
+        cursor.execute("RESET client_min_messages")
+
+
+def _track_tables(cursor: Any, tables: list[Table]) -> None:
+    for batch in batches(tables, CHUNK):
+        cursor.execute("".join(MARK_TRIGGER.format(name=table.name) for table in batch))
+        values = [(t.oid, t.place, t.name, t.columns, t.members, t.care) for t in batch]
+        rows = b",".join(cursor.mogrify("(%s, %s, %s, %s::text[], %s::oid[], %s)", row) for row in values)
+        cursor.execute(b"INSERT INTO containertest.tracked (rel, place, name, columns, members, care) VALUES " + rows)
+        cursor.execute(RECORD_ROWS, {"most": MOST_ROWS, "rels": [table.oid for table in batch]})
+    cursor.execute(wipe_functions(tables))
+
+
+def _track_sequences(cursor: Any, sequences: list[Sequence]) -> None:
+    for batch in batches(sequences, 200):
+        values = [(s.oid, s.name, s.caching, s.last_value, s.is_called, s.last_value, s.is_called) for s in batch]
+        rows = b",".join(cursor.mogrify("(%s, %s, %s, %s, %s, %s, %s)", row) for row in values)
+        cursor.execute(b"INSERT INTO containertest.sequences VALUES " + rows)
+    # The next nextval() of each takes a transaction id from now on, as it finds no values logged ahead.
+    cursor.execute("SELECT setval(rel, last_value, true) FROM containertest.sequences WHERE is_called")
+    cursor.execute(strayed_function([sequence for sequence in sequences if not sequence.is_called]))
+    cursor.execute(unlogged_function([sequence for sequence in sequences if sequence.unlogged]))
+
+
+def wipe_functions(tables: list[Table]) -> str:
+    """Return functions that delete the fresh rows of the table at a place.
+
+    ``containertest.wipe(place int, fresh int, rows bigint)`` returns how many it deleted, or -1 when some of
+    the ``rows`` of the baseline are gone. The statements are in the functions' text, so that each session
+    plans each of them once.
+    """
+    chunks = list(batches(tables, CHUNK))
+    text = "".join(_function(f"wipe_{i}", choose(chunk, _wipe_table)) for i, chunk in enumerate(chunks))
+
+    def call(numbered: tuple[int, list[Table]]) -> str:
+        return f"RETURN containertest.wipe_{numbered[0]}($1, $2, $3);\n"
+
+    def first_place(numbered: tuple[int, list[Table]]) -> int:
+        return numbered[1][0].place
+
+    return text + _function("wipe", choose(list(enumerate(chunks)), call, first_place))
+
+
+def choose(
+    items: list[Any], render: Callable[[Any], str], place: Callable[[Any], int] = lambda table: table.place
+) -> str:
+    """Return PL/pgSQL that finds the item for ``$1`` by halving; a long IF … ELSIF would take its time."""
+    if len(items) <= 1:
+        return "".join(map(render, items))
+    half = len(items) // 2
+    lower, upper = choose(items[:half], render, place), choose(items[half:], render, place)
+    return f"IF $1 < {place(items[half])} THEN\n{lower}ELSE\n{upper}END IF;\n"
+
+
+def _function(name: str, body: str) -> str:
+    return (
+        f"CREATE FUNCTION containertest.{name}(int, int, bigint) RETURNS bigint LANGUAGE plpgsql AS $containertest$\n"
+        f"DECLARE containertest_n bigint;\nBEGIN\n{body}RETURN 0;\nEND $containertest$;\n"
+    )
+
+
+def _wipe_table(table: Table) -> str:
+    source = table.name if len(table.members) > 1 else f"ONLY {table.name}"
+    return (
+        f"IF $3 > 0 AND (SELECT count(*) FROM {source} WHERE age(xmin) > $2) <> $3 THEN RETURN -1; END IF;\n"
+        f"DELETE FROM {source} WHERE age(xmin) <= $2;\n"
+        "GET DIAGNOSTICS containertest_n = ROW_COUNT;\nRETURN containertest_n;\n"
+    )
+
+
+def strayed_function(sequences: list[Sequence]) -> str:
+    """Return a function that looks at each sequence that is not called yet in the template."""
+    selects = [f"SELECT {s.oid}::oid FROM {s.name} WHERE last_value <> {s.last_value} OR is_called" for s in sequences]
+    steps = "".join(f"r := r || ARRAY({' UNION ALL '.join(batch)});\n" for batch in batches(selects, 50))
+    return (
+        "CREATE FUNCTION containertest.strayed() RETURNS oid[] LANGUAGE plpgsql AS $containertest$\n"
+        f"DECLARE r oid[] := '{{}}';\nBEGIN\n{steps}RETURN r;\nEND $containertest$"
+    )
+
+
+def unlogged_function(sequences: list[Sequence]) -> str:
+    """Return a function that tells whether an unlogged sequence moved, for which no transaction id is taken."""
+    selects = [f"SELECT {s.oid}::oid AS rel, last_value, is_called FROM {s.name}" for s in sequences]
+    moved = (
+        f"EXISTS (SELECT FROM ({' UNION ALL '.join(selects)}) now JOIN containertest.sequences s USING (rel) "
+        "WHERE (s.last_value, s.is_called) IS DISTINCT FROM (now.last_value, now.is_called))"
+    )
+    return (
+        "CREATE FUNCTION containertest.unlogged_moved() RETURNS boolean LANGUAGE plpgsql AS $containertest$\n"
+        f"BEGIN RETURN {moved if sequences else 'false'}; END $containertest$"
+    )

@@ -1,0 +1,110 @@
+"""The shared connection's own state, server side and in psycopg2, back to that of a new connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg2 import extensions
+
+# What DISCARD ALL does, which can't be in one message with anything else, but for its discarding of plans: each
+# costs 2 to 3 µs where there is nothing to discard. SET TRANSACTION comes first, since the transaction
+# of this message still has the defaults that a test may have set.
+SERVER_STATE = """\
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;\
+SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;\
+DISCARD SEQUENCES;"""
+
+#: Parameters that psycopg2 itself sets when it connects, or reads values by.
+REPORTED = ("client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings")
+
+
+class SessionState:
+    """Remembers how a connection was when it was new, and brings it back to that."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._attributes: tuple[Any, ...] = ()
+        self._reported: tuple[str | None, ...] = ()
+        self._adapters: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+
+    def ready(self, connection: Any) -> bool:
+        """End what is under way on ``connection`` and set its attributes back.
+
+        False means that it can't be used any more (broken, in COPY, in a two-phase transaction): close it.
+        """
+        if connection is not self._connection:
+            self._remember(connection)
+        info = connection.info
+        if connection.closed or connection.status not in (extensions.STATUS_READY, extensions.STATUS_BEGIN):
+            return False
+        if info.transaction_status != extensions.TRANSACTION_STATUS_IDLE and not self._roll_back(connection):
+            return False
+        self._set_attributes(connection)
+        return True
+
+    def reported(self, connection: Any) -> list[str]:
+        """Return the statements that bring back what psycopg2 had set, after SERVER_STATE."""
+        now = _reported(connection)
+        if now == self._reported:
+            return []
+        pairs = zip(REPORTED, now, self._reported, strict=True)
+        return [f"SET {name} = '{then}'" for name, value, then in pairs if then is not None and value != then]
+
+    def _remember(self, connection: Any) -> None:
+        self._connection = connection
+        self._attributes = _attributes(connection)
+        self._reported = _reported(connection)
+        self._adapters = (dict(connection.string_types), dict(connection.binary_types))
+
+    def _roll_back(self, connection: Any) -> bool:
+        if connection.info.transaction_status not in (
+            extensions.TRANSACTION_STATUS_INTRANS,
+            extensions.TRANSACTION_STATUS_INERROR,
+        ):
+            return False
+        try:
+            connection.rollback()
+            if connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
+                # psycopg2 doesn't know of a BEGIN that was sent in autocommit mode.
+                connection.cursor(cursor_factory=extensions.cursor).execute("ROLLBACK")
+        except extensions.QueryCanceledError:
+            raise
+        except Exception:
+            return False
+        return bool(connection.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE)
+
+    def _set_attributes(self, connection: Any) -> None:
+        if not connection.autocommit:
+            connection.autocommit = True
+        if _attributes(connection) != self._attributes:
+            isolation, readonly, deferrable, factory, encoding = self._attributes
+            connection.set_session(
+                isolation_level=isolation or "DEFAULT",
+                readonly="DEFAULT" if readonly is None else readonly,
+                deferrable="DEFAULT" if deferrable is None else deferrable,
+            )
+            connection.cursor_factory = factory
+            if connection.encoding != encoding:
+                connection.set_client_encoding(encoding)
+        for now, then in zip((connection.string_types, connection.binary_types), self._adapters, strict=True):
+            if now != then:
+                now.clear()
+                now.update(then)
+        if connection.notices:
+            del connection.notices[:]
+        if connection.notifies:
+            del connection.notifies[:]
+
+
+def _attributes(connection: Any) -> tuple[Any, ...]:
+    return (
+        connection.isolation_level,
+        connection.readonly,
+        connection.deferrable,
+        connection.cursor_factory,
+        connection.encoding,
+    )
+
+
+def _reported(connection: Any) -> tuple[str | None, ...]:
+    return tuple(map(connection.get_parameter_status, REPORTED))

@@ -1,0 +1,177 @@
+"""Brings a PostgreSQL database back to its baseline, at a cost set by what was changed in it.
+
+Each table has a trigger that notes, in the schema ``containertest``, that it was written; event triggers note
+DDL. A reset is one message: the shared connection's session state, then a function that looks at the notes.
+Whether anything at all was written it sees from the transaction ids: what only reads takes none. Rows written
+since the baseline are told by theirs (``xmin``), so that no row has to be compared. After DDL the database
+is cloned anew from the template. pg_install.sql has the details.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions
+
+from containertest.errors import ResetError
+from containertest.reset import pg_others, pg_prepare
+from containertest.reset.pg_baseline import Baseline, Database
+from containertest.reset.pg_session import SERVER_STATE, SessionState
+
+__all__ = ["Database", "PostgresReset", "prepare_template"]
+
+#: Rows deleted by resets until tables and marks are tidied: dead rows cost each later look at a table.
+TIDY_AFTER = 5_000
+
+#: How often a reset is tried again after something was in its way.
+ATTEMPTS = 8
+
+LIMITS = (
+    "containertest: the role of the tests is no superuser. Rows and sequences are brought back before each test, "
+    "but DDL in a test (CREATE, ALTER, DROP, REFRESH MATERIALIZED VIEW) is not seen, nor is what is written to the "
+    "contents of a large object."
+)
+
+BLOATED = """
+    SELECT name FROM containertest.tracked
+    WHERE columns <> '{}' AND pg_relation_size(rel) > 8 * current_setting('block_size')::int
+"""
+
+
+def prepare_template(connection: Any) -> None:
+    """Make what is in the template database the baseline; run once, after the migrations.
+
+    ``connection`` is an open psycopg2 connection to the template, in no transaction.
+    """
+    before = connection.autocommit
+    connection.autocommit = True
+    try:
+        pg_prepare.prepare(connection)
+    finally:
+        connection.autocommit = before
+
+
+class PostgresReset:
+    """Brings one database back to its baseline; create it when the database has just been cloned."""
+
+    def __init__(self, database: Database, *, strict: bool = False) -> None:
+        self._database = database
+        self._strict = strict
+        self._session = SessionState()
+        self._baseline = Baseline(database)
+        self._deleted = 0
+        with self._baseline.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'containertest_%'")
+            if cursor.fetchone()[0] != 2:
+                warnings.warn(LIMITS, RuntimeWarning, stacklevel=2)
+
+    def reset(self, culprit: str = "") -> None:
+        """Bring back the current baseline.
+
+        A session that was left in a transaction or holding locks is ended, with a ``ResourceWarning`` that names
+        ``culprit``, the test that ran before; in strict mode with a ``ResetError``, after the reset is done.
+        Also raises ``ResetError`` when the baseline can't be brought back.
+        """
+        leftovers = self._bring_back()
+        if self._deleted > TIDY_AFTER:
+            self._tidy()
+        if leftovers:
+            self._report(leftovers, culprit or "the code before this reset")
+
+    def snapshot(self) -> None:
+        """Make what is there now the baseline; to be called when no transaction is open."""
+        self._ready()
+        self._baseline.snapshot()
+
+    def restore(self) -> None:
+        """Bring back the template's baseline and forget the snapshot."""
+        self._ready()
+        self._baseline.forget_snapshot()
+        self.reset()
+
+    def close(self) -> None:
+        """Drop what ``snapshot()`` may have made outside of the database itself."""
+        self._baseline.drop_snapshot_template()
+
+    def _bring_back(self) -> list[pg_others.Leftover]:
+        leftovers: list[pg_others.Leftover] = []
+        patient, settled = True, False
+        for attempt in range(ATTEMPTS):
+            connection = self._ready()
+            try:
+                word, *rest = self._look(connection, patient, settled)
+                if word == "busy":
+                    leftovers += self._end_others(connection)
+                    patient = False
+                elif word == "prepared":
+                    self._baseline.roll_back_prepared()
+                elif word == "settings":
+                    self._baseline.write_properties()
+                    settled = True
+                else:
+                    self._note(word, rest)
+                    return leftovers
+            except psycopg2.errors.LockNotAvailable:
+                leftovers += self._end_others(connection)
+            except psycopg2.Error as error:
+                if connection.closed and attempt < ATTEMPTS - 1:
+                    self._database.close()
+                    continue
+                self._baseline.clone(str(error))
+                return leftovers
+        raise ResetError(f"The database {self._database.name!r} could not be brought back in {ATTEMPTS} attempts.")
+
+    def _look(self, connection: Any, patient: bool, settled: bool) -> list[str]:
+        """Send the one message and return the answer of the function ``reset`` in pg_install.sql."""
+        baseline = self._baseline
+        with connection.cursor(cursor_factory=extensions.cursor) as cursor:
+            cursor.execute(
+                f"{SERVER_STATE}SELECT containertest.reset"
+                f"({baseline.oid},'{baseline.seen}','{baseline.horizon}',{patient},{settled})"
+            )
+            answer: str = cursor.fetchone()[0]
+            for statement in self._session.reported(connection):
+                cursor.execute(statement)
+        return answer.split()
+
+    def _note(self, word: str, rest: list[str]) -> None:
+        if word == "clean":
+            self._baseline.seen = rest[0]
+        elif word == "done":
+            self._baseline.moved_on(rest[0], rest[1])
+            self._deleted += int(rest[2])
+        else:
+            self._baseline.clone("DDL" if word == "clone" else "its unlogged data are lost")
+
+    def _ready(self) -> Any:
+        """Return the shared connection, in no transaction; a new one if the old is of no use."""
+        connection = self._database.connection
+        if not self._session.ready(connection):
+            self._database.close()
+            connection = self._database.connection
+            self._session.ready(connection)
+        return connection
+
+    def _end_others(self, connection: Any) -> list[pg_others.Leftover]:
+        with connection.cursor(cursor_factory=extensions.cursor) as cursor:
+            leftovers = pg_others.find_lasting(cursor)
+            pg_others.end(cursor, leftovers)
+        return leftovers
+
+    def _report(self, leftovers: list[pg_others.Leftover], culprit: str) -> None:
+        message = "\n".join(f"{culprit}: {leftover}" for leftover in leftovers)
+        if self._strict:
+            raise ResetError(f"{message}\nClose the connection, or end its transaction, before the test ends.")
+        warnings.warn(f"{message}; it was ended", ResourceWarning, stacklevel=3)
+
+    def _tidy(self) -> None:
+        self._deleted = 0
+        self._baseline.seen = "0"
+        with self._baseline.cursor() as cursor:
+            cursor.execute("SELECT containertest.tidy()")
+            cursor.execute(BLOATED)
+            names = [name for (name,) in cursor.fetchall()]
+            if names:
+                cursor.execute("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) " + ", ".join(names))
