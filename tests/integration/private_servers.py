@@ -77,17 +77,24 @@ def postgres_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str
 def redis_server() -> dict[str, Any]:
     """Return the connection arguments of the private Redis."""
     folder, password, port = _folder(), secrets.token_hex(12), _free_port()
+    program = shutil.which("redis-server")
+    assert program, "redis-server is not on PATH"
     config = folder / "redis.conf"
     config.write_text(
         f'port {port}\nbind 127.0.0.1\nrequirepass {password}\nsave ""\nappendonly no\ndir {folder}\n'
-        "enable-debug-command yes\n"
+        + ("enable-debug-command yes\n" if redis_version() >= 7 else "")
     )
-    program = shutil.which("redis-server")
-    assert program, "redis-server is not on PATH"
     _start([program, str(config)], folder, None)
     arguments = {"host": "127.0.0.1", "port": port, "password": password}
     _poll(lambda: redis.Redis(**arguments).ping(), redis.ConnectionError)
     return arguments
+
+
+@functools.cache
+def redis_version() -> int:
+    """Return the major version of the private Redis."""
+    shown = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(shown.split("v=")[1].split(".")[0])
 
 
 def redis_client(**changed: Any) -> redis.Redis:

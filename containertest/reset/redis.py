@@ -1,0 +1,163 @@
+"""Bring a Redis server, or one leased database of it, back to its baseline between tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol
+
+import redis
+
+from ..errors import ResetError
+from .redis_clients import Clients, kill
+from .redis_commands import DATA, EVERYTHING, HIDDEN, changed, own_calls, parse_calls
+from .redis_keys import Keys, check, read_keys
+from .redis_settings import read_settings, repair
+from .redis_wire import Command, Wire
+
+_LIST: Command = ("CLIENT", "LIST")
+_CALLS: Command = ("INFO", "commandstats")
+_ROUNDS = 5
+
+
+class RedisReset:
+    """The reset of one Redis.
+
+    The baseline is at first without keys, with the settings, users and functions that the server has when this
+    is made. ``whole_server=False`` is for a server that is not ours: only the logical database of ``client`` is
+    emptied and filled, and nothing else of the server is touched.
+
+    ``timeout`` is how many seconds one answer may take. Every method, the making of the object too, raises
+    ResetError when the baseline can't be brought back or Redis can't be reached. The connections of ``client``
+    are closed when a test left one of them in a state of its own; the client stays usable.
+    """
+
+    def __init__(self, client: redis.Redis, *, whole_server: bool = True, timeout: float = 10.0) -> None:
+        kind = _WholeServer if whole_server else _OneDatabase
+        self._scope: _Scope = kind(client, Wire(client, timeout))
+
+    def reset(self) -> None:
+        """Bring back the baseline: in one round trip, unless the baseline has keys and a test wrote some."""
+        self._scope.reset()
+
+    def snapshot(self) -> None:
+        """Make what is there now the baseline; keys with the time that they still have to live."""
+        self._scope.snapshot()
+
+    def restore(self) -> None:
+        """Make the baseline what it was before the first snapshot, without keys, and bring that back."""
+        self._scope.restore()
+
+    def close(self) -> None:
+        """Close the connection that resets use; the next reset opens another."""
+        self._scope.wire.close()
+
+
+class _Scope(Protocol):
+    wire: Wire
+
+    def reset(self) -> None: ...
+
+    def snapshot(self) -> None: ...
+
+    def restore(self) -> None: ...
+
+
+class _OneDatabase:
+    def __init__(self, client: redis.Redis, wire: Wire) -> None:
+        self.wire = wire
+        self.clients = Clients(client)
+        self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
+        self.keys = Keys(self.home)
+        self.calls: dict[str, int] = {}
+
+    def reset(self) -> None:
+        write: list[Command] = [("FLUSHDB",), *self.keys.commands()]
+        calls, listing, *replies = self.wire.send([_CALLS, _LIST, *write])
+        check(write, replies)
+        if self.clients.odd(listing) or self.hidden(calls) or isinstance(listing, Exception):
+            self.clients.disconnect()
+
+    def hidden(self, calls: Any) -> bool:
+        """Whether a connection may be in a state that isn't listed; where one may not look, it may."""
+        if isinstance(calls, Exception):
+            return True
+        before, self.calls = self.calls, parse_calls(calls)
+        return HIDDEN in changed(before, self.calls)
+
+    def snapshot(self) -> None:
+        self.keys = read_keys(self.wire, self.home, all_databases=False)
+        self.clients.disconnect()
+
+    def restore(self) -> None:
+        self.keys = Keys(self.home)
+        self.reset()
+
+
+class _WholeServer:
+    def __init__(self, client: redis.Redis, wire: Wire) -> None:
+        self.wire = wire
+        self.clients = Clients(client)
+        self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
+        self.keys = Keys(self.home)
+        self.settings = self.first_settings = read_settings(wire)
+        self.start()
+
+    def start(self) -> None:
+        """Take what is there now as the baseline's: connections, and how often each command was run."""
+        self.clients.disconnect()
+        calls, listing = self.wire.send([_CALLS, _LIST])
+        self.clients.know(listing)
+        self.calls = Counter(parse_calls(calls))
+        self.connects = self.wire.connects
+
+    def snapshot(self) -> None:
+        self.keys = read_keys(self.wire, self.home, all_databases=True)
+        self.settings = read_settings(self.wire)
+        self.start()
+
+    def restore(self) -> None:
+        self.keys, self.settings = Keys(self.home), self.first_settings
+        self.reset()
+        self.repair(EVERYTHING)
+
+    def reset(self) -> None:
+        # Right whatever has changed, and cheap: so it is sent along with the question what has.
+        write: list[Command] = self.keys.expiring() if self.keys else [("FLUSHALL",)]
+        _, calls, listing, *replies = self.wire.send([("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write])
+        check([_CALLS, _LIST], [calls, listing])
+        groups = self.groups(calls, replies)
+        odd = self.clients.odd(listing)
+        if odd or HIDDEN in groups:
+            self.clients.disconnect()
+        expected = Counter(parse_calls(calls)) + own_calls(write, self.calls)
+        left = groups - {HIDDEN} - (set() if self.keys else {DATA})
+        self.calls = expected
+        if kills := kill(odd):
+            self.wire.send(kills)
+        if left:
+            self.repair(frozenset(left))
+
+    def groups(self, calls: Any, replies: list[Any]) -> frozenset[str]:
+        if self.wire.connects != self.connects or any(isinstance(reply, Exception) for reply in replies):
+            self.connects = self.wire.connects
+            return EVERYTHING
+        return changed(self.calls, parse_calls(calls))
+
+    def repair(self, groups: frozenset[str]) -> None:
+        """Bring back the groups, and what others changed meanwhile, until nobody changes anything."""
+        for _ in range(_ROUNDS):
+            queries = self.settings.queries() if groups - {DATA} else []
+            commands = repair(self.settings, read_settings(self.wire), groups) if queries else []
+            if DATA in groups:
+                commands += [("FLUSHALL",), *self.keys.commands()]
+            *replies, after = self.wire.send([*commands, _CALLS])
+            check(commands, replies)
+            done = [one for one, reply in zip(commands, replies, strict=True) if not isinstance(reply, Exception)]
+            calls = Counter(parse_calls(after))
+            groups = changed(self.calls + own_calls([*queries, *done], calls), calls)
+            self.calls = calls
+            if not groups:
+                return
+        raise ResetError(
+            "Something keeps changing Redis while it is reset: a thread or process that a test left running?"
+        )

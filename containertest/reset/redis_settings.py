@@ -1,0 +1,108 @@
+"""What a Redis server has beside its keys: settings, users, functions, cached scripts."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from .redis_commands import ACL, CONFIG, DEBUG, FUNCTIONS, SCRIPTS
+from .redis_keys import check
+from .redis_wire import Command, Wire
+
+_SCRIPTS = re.compile(rb"^number_of_cached_scripts:(\d+)", re.MULTILINE)
+_QUERIES: list[Command] = [
+    ("CONFIG", "GET", "*"),
+    ("ACL", "LIST"),
+    ("FUNCTION", "DUMP"),
+    ("INFO", "memory"),
+    ("INFO", "replication"),
+]
+#: Not set by CONFIG SET, but by REPLICAOF.
+_NOT_SET = (b"replicaof", b"slaveof")
+
+
+@dataclass(frozen=True, repr=False)  # it has passwords
+class Settings:
+    """Settings and users as the server spells them; ``functions`` is None before Redis 7."""
+
+    config: dict[bytes, bytes]
+    users: tuple[bytes, ...]
+    functions: bytes | None
+    scripts: int
+    replica: bool
+
+    def queries(self) -> list[Command]:
+        """Return the commands that ``read_settings`` runs on this server."""
+        return [query for query in _QUERIES if query[0] != "FUNCTION" or self.functions is not None]
+
+
+def read_settings(wire: Wire) -> Settings:
+    """Return what the server has now."""
+    replies = wire.send(_QUERIES)
+    config, users, functions, memory, replication = replies
+    if isinstance(functions, redis.ResponseError):
+        functions = replies[2] = None
+    check(_QUERIES, replies)
+    cached = _SCRIPTS.search(memory)
+    scripts = int(cached[1]) if cached else 0
+    # "reset" adds sanitize-payload to the default user, which means the same as saying nothing.
+    users = tuple(line.replace(b" sanitize-payload", b"") for line in users)
+    return Settings(_pairs(config), users, functions, scripts, b"role:slave" in replication)
+
+
+def repair(wanted: Settings, now: Settings, groups: Iterable[str]) -> list[Command]:
+    """Return the commands that bring back those groups, in an order in which each of them is possible."""
+    commands: list[Command] = [("REPLICAOF", "NO", "ONE")] if now.replica else []
+    if DEBUG in groups:
+        commands.append(("DEBUG", "SET-ACTIVE-EXPIRE", "1"))
+    if CONFIG in groups:
+        commands += _config(wanted, now)
+    if ACL in groups:
+        commands += _users(wanted, now)
+    if FUNCTIONS in groups and wanted.functions is not None:
+        commands.append(("FUNCTION", "RESTORE", wanted.functions, "FLUSH"))
+    if SCRIPTS in groups:
+        commands += _scripts(wanted, now)
+    return commands
+
+
+def _config(wanted: Settings, now: Settings) -> list[Command]:
+    return [
+        ("CONFIG", "SET", name, value)
+        for name, value in wanted.config.items()
+        if now.config.get(name, value) != value and name not in _NOT_SET
+    ]
+
+
+def _users(wanted: Settings, now: Settings) -> list[Command]:
+    """``ACL LIST`` says ``user NAME RULE …``, each of which ACL SETUSER takes."""
+    names = {line.split()[1] for line in wanted.users}
+    made = [line.split()[1] for line in now.users if line.split()[1] not in names]
+    changed = [line.split()[1:] for line in wanted.users if line not in now.users]
+    return [
+        *(("ACL", "DELUSER", name) for name in made),
+        *(("ACL", "SETUSER", name, "reset", *rules) for name, *rules in changed),
+    ]
+
+
+def _scripts(wanted: Settings, now: Settings) -> list[Command]:
+    """Scripts have no list: where the baseline has some, those of the tests stay beside them."""
+    if not wanted.scripts:
+        return [("SCRIPT", "FLUSH")]
+    if now.scripts < wanted.scripts:
+        warnings.warn(
+            "A test ran SCRIPT FLUSH. The scripts of the baseline can't be read back from Redis, so EVALSHA will "
+            "not find them; redis-py's register_script() loads them anew by itself.",
+            ResourceWarning,
+            stacklevel=2,
+        )
+    return []
+
+
+def _pairs(flat: Any) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,95 @@
+"""One connection of our own to a Redis server: many commands, one round trip, raw replies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..errors import ResetError
+
+Command = tuple[Any, ...]
+
+
+class Wire:
+    """A connection beside a client's pool, made with its settings, that no test can leave in an odd state.
+
+    Replies are bytes, integers, lists or, for an error, ``redis.ResponseError``. ``timeout`` is how many seconds
+    to wait for a reply.
+    """
+
+    def __init__(self, client: redis.Redis, timeout: float) -> None:
+        pool = client.connection_pool
+        changed = {
+            "retry": Retry(NoBackoff(), 0),
+            "decode_responses": False,
+            "client_name": None,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "health_check_interval": 0,
+            "protocol": 2,
+        }
+        left_out = ("maint_notifications_config", "maint_notifications_pool_handler")
+        kwargs = {name: value for name, value in pool.connection_kwargs.items() if name not in left_out}
+        self._kwargs = {**kwargs, **changed}
+        self._class = pool.connection_class
+        self._timeout = timeout
+        self._connection: Any = None
+        self._process = 0
+        #: How often it was connected anew: what was known of the server may not hold any more.
+        self.connects = 0
+
+    def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send the commands, return their replies. A connection that was closed is opened again.
+
+        Raises ResetError when Redis can't be reached or doesn't answer.
+        """
+        try:
+            try:
+                return self._round_trip(commands)
+            except redis.TimeoutError:
+                raise
+            except (redis.ConnectionError, OSError):
+                self.close()  # a test may have ended it with CLIENT KILL
+                return self._round_trip(commands)
+        except redis.TimeoutError as problem:
+            self.close()
+            raise ResetError(
+                f"Redis gave no answer within {self._timeout:g} s. A test may have left it in CLIENT PAUSE, "
+                "which nothing can end before its time, in DEBUG SLEEP or in a script that doesn't end."
+            ) from problem
+        except (redis.RedisError, OSError) as problem:
+            self.close()
+            raise ResetError(f"Redis can't be reached to reset it: {problem}") from problem
+
+    def close(self) -> None:
+        """Close the connection; the next ``send`` opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._process == os.getpid():
+            with contextlib.suppress(redis.RedisError, OSError):
+                connection.disconnect()
+
+    def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._connected()
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [_reply(connection) for _ in commands]
+
+    def _connected(self) -> Any:
+        if self._connection is None or self._process != os.getpid():
+            self._connection = self._class(**self._kwargs)
+            self._process = os.getpid()
+            self._connection.connect()
+            self.connects += 1
+        return self._connection
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError as problem:
+        return problem
