@@ -1,0 +1,108 @@
+"""Shared memory that a killed PostgreSQL leaves in the kernel, found by its data folder and removed.
+
+A server that ends in good order removes it; after SIGKILL, or in the middle of a start, nobody does:
+
+- one small System V segment. Its key is the inode of the data folder or a number a little above it, and it
+  begins with a header that names that folder (``src/backend/port/sysv_shmem.c`` of PostgreSQL 13 and newer).
+- with ``dynamic_shared_memory_type=posix``, which `initdb` uses before any configuration exists, files
+  ``/dev/shm/PostgreSQL.<number>``. The number of the first one is in that header.
+
+Linux only: elsewhere servers are first asked to end in good order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from containertest.processes import started
+
+__all__ = ["posix_segments", "release"]
+
+SYSV = Path("/proc/sysvipc/shm")
+POSIX = "/dev/shm/PostgreSQL."
+
+_MAGIC = 679834894
+#: PGShmemHeader on 64 bits: magic, creator, size, free offset, number of the first POSIX segment, (a pointer,)
+#: device and inode of the data folder.
+_HEADER = struct.Struct("@iiQQI4x8xQQ")
+#: How far above the inode a key may be, where segments of others had the keys below.
+_TRIES = 64
+_IPC_RMID = 0
+_SHM_RDONLY = 0o10000
+
+
+def posix_segments(pids: Iterable[int]) -> set[str]:
+    """The files of shared memory that PostgreSQL processes have mapped or open; ask before you kill them."""
+    found: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            found.update(line[line.index(POSIX) :] for line in lines if POSIX in line)
+        with contextlib.suppress(OSError):
+            found.update(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
+    return {path for path in found if path.startswith(POSIX) and path.removeprefix(POSIX).isdigit()}
+
+
+def release(device: int, inode: int, posix: Iterable[str] = ()) -> None:
+    """Remove what the processes of a data folder left, which are all gone; never raises.
+
+    A segment stays when a process uses it, its creator lives, or it belongs to another data folder.
+
+    :param device: ``st_dev`` of the data folder, and ``inode`` its ``st_ino``.
+    :param posix: what `posix_segments` said.
+    """
+    for path in (*posix, *_release_sysv(device, inode)):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _release_sysv(device: int, inode: int) -> Iterator[str]:
+    for shmid, key in _orphans():
+        above = (key - inode) & 0xFFFFFFFF
+        header = _header(shmid) if above < _TRIES else None
+        if header is None:
+            continue
+        magic, _, _, _, number, its_device, its_inode = _HEADER.unpack(header)
+        ours = magic == _MAGIC and (its_device, its_inode) == (device, inode)
+        # Its maker was killed before it wrote the header: then only the key speaks.
+        unwritten = magic == 0 and above == 0
+        if ours or unwritten:
+            _libc().shmctl(shmid, _IPC_RMID, None)
+        if ours and number:
+            yield f"{POSIX}{number}"
+
+
+def _orphans() -> Iterator[tuple[int, int]]:
+    """Id and key of each segment that no process has attached and whose creator is gone."""
+    try:
+        names, *rows = (line.split() for line in SYSV.read_text().splitlines())
+    except (OSError, ValueError):
+        return
+    for row in rows:
+        segment = dict(zip(names, row, strict=True))
+        if segment["nattch"] == "0" and not started(int(segment["cpid"])):
+            yield int(segment["shmid"]), int(segment["key"])
+
+
+def _header(shmid: int) -> bytes | None:
+    """The first bytes of a segment; None if it is not ours to read. A segment has at least one page."""
+    libc = _libc()
+    address = libc.shmat(shmid, None, _SHM_RDONLY)
+    if address in (None, ctypes.c_void_p(-1).value):
+        return None
+    try:
+        return ctypes.string_at(address, _HEADER.size)
+    finally:
+        libc.shmdt(ctypes.c_void_p(address))
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    libc.shmat.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+    return libc

@@ -1,0 +1,106 @@
+"""Which processes belong to a data folder, and how to end them for certain.
+
+Linux tells through ``/proc``; elsewhere ``ps`` is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from containertest.processes import Process, alive
+from containertest.wait import poll
+
+__all__ = ["ask_to_end", "end_all", "has_proc", "reap", "using"]
+
+PROC = Path("/proc")
+#: Seconds that a killed process may take to vanish; only one that waits for a broken disk takes longer.
+PATIENCE = 10.0
+
+
+def has_proc() -> bool:
+    """Whether this kernel has Linux' ``/proc``."""
+    return PROC.joinpath("self", "stat").exists()
+
+
+def reap(pid: int) -> None:
+    """Take the exit status of ``pid`` if it is an ended child of this process, so that it is no zombie."""
+    with contextlib.suppress(OSError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def using(folder: Path) -> list[int]:
+    """The processes that work in ``folder``: a server, its children, and what makes its data.
+
+    They are told by their working directory, which a child has before it closes any file that it inherited: a
+    guard that got a lock which says "all are gone" can't miss one. A process with a terminal is a person's who
+    looks around there, so it is left out.
+    """
+    if not has_proc():
+        return [pid for pid, terminal, command in _listed() if terminal[0] == "?" and str(folder) in command]
+    return [pid for pid in _pids() if _works_in(pid, str(folder)) and not _has_terminal(pid)]
+
+
+def end_all(find: Callable[[], Collection[int]]) -> None:
+    """Send SIGKILL to what ``find`` finds until it finds nothing.
+
+    :raises TimeoutError: if some are still there after 10 s.
+    """
+
+    def gone() -> bool:
+        pids = [pid for pid in find() if pid != os.getpid()]
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+            reap(pid)
+        return not pids
+
+    if not poll(gone, PATIENCE, interval=0.002):
+        raise TimeoutError(f"Processes {', '.join(map(str, find()))} did not end after SIGKILL.")
+
+
+def ask_to_end(process: Process, seconds: float = 3.0) -> None:
+    """Send SIGINT, at which PostgreSQL and Redis end in good order, and wait for that."""
+    pid = int(process[0])
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGINT)
+
+    def ended() -> bool:
+        reap(pid)
+        return not alive(process)
+
+    poll(ended, seconds)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def _works_in(pid: int, folder: str) -> bool:
+    try:
+        place = os.readlink(f"{PROC}/{pid}/cwd")
+    except OSError:  # it has ended, or is another user's
+        return False
+    return place.removesuffix(" (deleted)") == folder or place.startswith(f"{folder}/")
+
+
+def _has_terminal(pid: int) -> bool:
+    try:
+        # The name, second in the line, may hold spaces and brackets; the terminal is field 7 of proc(5).
+        fields = PROC.joinpath(str(pid), "stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[4] != "0"
+
+
+def _listed() -> Iterator[tuple[int, str, str]]:
+    answer = subprocess.run(
+        ["ps", "-axww", "-o", "pid=,tty=,command="], capture_output=True, text=True, errors="replace", check=False
+    )
+    for line in answer.stdout.splitlines():
+        pid, terminal, command = line.split(maxsplit=2)
+        yield int(pid), terminal, command

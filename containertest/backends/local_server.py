@@ -1,0 +1,241 @@
+"""One server as a process: making its data, starting it, looking after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from containertest.backends.base import Handle, Owner
+from containertest.backends.local_access import ServerUser
+from containertest.backends.local_data import DataCache, cache_folder
+from containertest.backends.local_folder import DataFolder
+from containertest.backends.local_programs import Programs, environment
+from containertest.errors import BackendUnavailable, last_lines
+from containertest.processes import alive, myself
+from containertest.spec import Endpoint, LocalPlace, ServerSpec
+from containertest.wait import poll
+
+__all__ = ["Launch", "LocalServer", "free_port"]
+
+HOST = "127.0.0.1"
+#: Seconds that one command which makes data may take.
+LONGEST = 300
+#: Seconds after its start within which a server says that it did not get its port.
+EARLY = 30
+_TAKEN = "Address already in use"
+
+
+class LocalServer:
+    """A server process, started by this process or by another one of the run."""
+
+    backend = "local"
+
+    def __init__(self, handle: Handle, endpoint: Endpoint) -> None:
+        self.handle = handle
+        self.endpoint = endpoint
+        #: Starts it anew if it did not get its port; only in the process that started it.
+        self.again: Callable[[], bool] | None = None
+        self._parent: int | None = None
+        self._last_log: str | None = None
+
+    @property
+    def folder(self) -> DataFolder:
+        return DataFolder(Path(self.handle["folder"]), self.handle["session"])
+
+    def began(self, pid: int, endpoint: Endpoint) -> None:
+        """Take note of a child of this process that is the server now."""
+        self.endpoint = endpoint
+        self.handle["process"] = myself(pid)
+        self._parent = os.getpid()
+
+    def alive(self) -> bool:
+        process = self.handle.get("process")
+        if process is None:
+            return False
+        if alive(process):
+            return True
+        self._reap()
+        return self.again is not None and self.again()
+
+    def logs(self, tail: int | None = None) -> str:
+        text = self._last_log
+        if text is None:
+            try:
+                text = self.folder.log.read_text(errors="replace")
+            except (OSError, KeyError):
+                text = ""
+        return text if tail is None else "\n".join(text.splitlines()[-tail:])
+
+    def stop(self) -> None:
+        if self._last_log is None:
+            self._last_log = self.logs()
+        self.again = None
+        if "folder" in self.handle:
+            self.folder.remove(self.handle["process"], self.handle["inode"])
+            self._reap()
+
+    def _reap(self) -> None:
+        """Take the ended process' status, so that it is no zombie; once, since its number may be used again."""
+        if self._parent == os.getpid():
+            self._parent = None
+            poll(lambda: _reaped(int(self.handle["process"][0])), 1)
+
+
+@dataclass
+class Launch:
+    """What it takes to start one server in ``folder``."""
+
+    spec: ServerSpec
+    owner: Owner
+    programs: Programs
+    user: ServerUser | None
+    folder: DataFolder
+    server: LocalServer
+    #: How often another port is tried, when somebody took the one that was free a moment ago.
+    attempts: int = 5
+    _password: str = field(default="", repr=False)
+    _start: float = 0.0
+
+    def begin(self) -> None:
+        """Make the data and start the server."""
+        self.folder.make(self.user)
+        self._password = self._make_data()
+        self._start = time.monotonic()
+        self._run()
+        self.server.again = self._again
+
+    def _make_data(self) -> str:
+        """Make the data, and return the password in them."""
+        if self.spec.local.initialise is None:
+            self.folder.make_data(self.user)
+            return self.spec.password
+        cache = self._cache()
+        if (password := cache.take(self.folder.data, self.user)) is not None:
+            return password
+        # What is kept must not tell a password that is used elsewhere.
+        password = secrets.token_urlsafe(24) if cache.works else self.spec.password
+        self.folder.make_data(self.user)
+        self.folder.write(self.folder.password_file, f"{password}\n", self.user)
+        for command in self.spec.local.initialise(self._place(0, password)):
+            self._finish(command)
+        self.folder.password_file.unlink()
+        cache.keep(self.folder.data, password)
+        return password
+
+    def _cache(self) -> DataCache:
+        return DataCache(
+            cache_folder(),
+            self.spec.service,
+            self.programs.full_version,
+            str(self.programs.origin),
+            platform.machine(),
+            self.spec.local.identity,
+            self.user.name if self.user else "",
+        )
+
+    def _place(self, port: int, password: str) -> LocalPlace:
+        return LocalPlace(
+            programs=self.programs.paths,
+            version=self.programs.version,
+            data=self.folder.data,
+            host=HOST,
+            port=port,
+            password=password,
+            password_file=self.folder.password_file,
+        )
+
+    def _finish(self, command: Sequence[str]) -> None:
+        process = self._popen(command)
+        try:
+            status = process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            process.kill()
+            process.wait()
+        if status != 0:
+            ended = f"did not end in {LONGEST} s" if status is None else f"ended with status {status}"
+            raise BackendUnavailable(
+                f"{self.spec.title}'s data could not be made: {command[0]} {ended}.\n{last_lines(self.server.logs())}"
+            )
+
+    def _run(self) -> None:
+        place = self._place(free_port(), self._password)
+        for name, content in (self.spec.local.files(place) if self.spec.local.files else {}).items():
+            self.folder.write(place.data / name, content, self.user)
+        self.server.handle["inode"] = self.folder.inode()
+        process = self._popen(self.spec.local.command(place))
+        # It is to outlive this object, and this process, without a ResourceWarning.
+        process.returncode = 0
+        self.server.began(
+            process.pid, Endpoint(HOST, place.port, self.spec.username, place.password, self.spec.database)
+        )
+        self.owner.record(dict(self.server.handle))
+
+    def _again(self) -> bool:
+        """Start on another port a server that ended because somebody else got its port."""
+        lost = any("bind" in line and _TAKEN in line for line in self.server.logs().splitlines())
+        if not lost or self.attempts == 0 or time.monotonic() - self._start > EARLY:
+            return False
+        self.attempts -= 1
+        try:
+            self.folder.log.unlink(missing_ok=True)
+            self._run()
+        except OSError:
+            return False
+        return True
+
+    def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Run a program in the data folder: in a session of its own, where a Ctrl-C does not reach it."""
+        user: dict[str, Any] = self.user.popen_arguments() if self.user else {}
+        log = os.open(self.folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.data,
+                env=environment(self.programs),
+                start_new_session=True,
+                umask=0o077,
+                **user,
+            )
+        finally:
+            os.close(log)
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except OSError:
+        return True
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody gets for a minute, unless he asks for it by number.
+
+    A connection that was accepted on it, and was closed from that side first, waits in TIME_WAIT: the kernel then
+    hands the port to nobody who wants any port, but a server that sets SO_REUSEADDR, as all do, can have it.
+    """
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind((HOST, 0))
+        # After bind(), which would else give a port that waits in this way already.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.listen(1)
+        client = sockets.enter_context(socket.create_connection(listener.getsockname(), timeout=5))
+        accepted, _ = listener.accept()
+        accepted.close()
+        client.recv(1)
+        port: int = listener.getsockname()[1]
+        return port
