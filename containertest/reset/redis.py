@@ -9,7 +9,7 @@ import redis
 
 from ..errors import ResetError
 from .redis_clients import Clients, kill
-from .redis_commands import DATA, EVERYTHING, HIDDEN, changed, own_calls, parse_calls
+from .redis_commands import DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
 from .redis_keys import Keys, check, read_keys
 from .redis_settings import read_settings, repair
 from .redis_wire import Command, Wire
@@ -146,8 +146,10 @@ class _WholeServer:
     def repair(self, groups: frozenset[str]) -> None:
         """Bring back the groups, and what others changed meanwhile, until nobody changes anything."""
         for _ in range(_ROUNDS):
-            queries = self.settings.queries() if groups - {DATA} else []
-            commands = repair(self.settings, read_settings(self.wire), groups) if queries else []
+            looks = groups - {DATA} if self.settings.scripts else groups - {DATA, SCRIPTS}
+            queries = self.settings.queries() if looks else []
+            now = read_settings(self.wire) if looks else self.settings
+            commands = repair(self.settings, now, groups)
             if DATA in groups:
                 commands += [("FLUSHALL",), *self.keys.commands()]
             *replies, after = self.wire.send([*commands, _CALLS])
