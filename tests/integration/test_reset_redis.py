@@ -316,6 +316,16 @@ class BaselineTests(ServerCase):
         reset.reset()
         self.assertGreater(self.client.pttl("short"), 0)
 
+    def test_keys_that_a_setting_evicted_come_back(self) -> None:
+        """No command that writes was run, and no key of the baseline is written in any case."""
+        reset = RedisReset(self.client)
+        self.client.set("kept", "x")
+        reset.snapshot()
+        _evicted(self.client)
+        poll(lambda: self.observer.dbsize() == 0, "the key is evicted")
+        reset.reset()
+        self.assertEqual(self.client.get("kept"), b"x")
+
     def test_many_keys_come_back(self) -> None:
         reset = RedisReset(self.client)
         with self.client.pipeline() as pipeline:
