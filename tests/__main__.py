@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import logging.handlers
 import sys
 import unittest
 from importlib import import_module
 from pathlib import Path
 
+from containertest import ContainerManager, ContainerTestError
 from tests import support
 
+LOG = logging.getLogger("containertest")
 TOP = Path(__file__).resolve().parents[1]
 
 
@@ -24,6 +27,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
     _say_what_the_library_logs()
+    if any(not name.startswith("tests.unit") for name in given.names or ["tests"]):
+        _say_what_servers_there_are()
     tests = unittest.TestSuite(_load(name) for name in given.names or ["tests"])
     runner = unittest.TextTestRunner(verbosity=1 + given.verbose, failfast=given.failfast)
     result = runner.run(tests)
@@ -35,9 +40,23 @@ def main() -> int:
 def _say_what_the_library_logs() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("containertest: %(message)s"))
-    logger = logging.getLogger("containertest")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+
+
+def _say_what_servers_there_are() -> None:
+    """Start servers, so that the first line of all names backend and versions; then what was logged before it."""
+    (shown,) = LOG.handlers
+    held = logging.handlers.BufferingHandler(capacity=1000)
+    LOG.handlers = [held]
+    try:
+        ContainerManager().start()
+    except ContainerTestError as error:
+        print(f"containertest: no servers here, only tests without them can pass. {error}", file=sys.stderr)
+    finally:
+        LOG.handlers = [shown]
+        for record in (*held.buffer[-1:], *held.buffer[:-1]):
+            shown.handle(record)
 
 
 def _load(name: str) -> unittest.TestSuite:
