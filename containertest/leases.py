@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from containertest import backends
-from containertest.backends.base import Handle, Owner, Server
+from containertest.backends.base import Backend, Handle, Owner, Server
 from containertest.borrowed import borrow_logical_database
 from containertest.errors import ServerDied, last_lines
 from containertest.processes import alive, myself
@@ -113,7 +113,7 @@ def _attached(session: Session, key: str, spec: ServerSpec) -> Lease | None:
 
 
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
-    backend = backends.choose(spec, wanted)
+    backend = _backend(session, spec, wanted)
 
     def record(handle: Handle) -> None:
         session.record({**handle, "backend": backend.name})
@@ -134,6 +134,18 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
     _enter(session, key, server, endpoint, version)
     log.debug("%s %s on %s at %s:%s", spec.title, version, backend.name, endpoint.host, endpoint.port)
     return Lease(session, key, server, endpoint, version, ours=True)
+
+
+def _backend(session: Session, spec: ServerSpec, wanted: str) -> Backend:
+    """The backend for ``spec``; chosen once per run, since to find out that an image can't be pulled takes long."""
+    with session.state() as state:
+        name = state["chosen"].get(key_of(spec))
+    if name:
+        return backends.get(name)
+    backend = backends.choose(spec, wanted)
+    with session.state() as state:
+        state["chosen"][key_of(spec)] = backend.name
+    return backend
 
 
 def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, version: str) -> None:

@@ -41,7 +41,16 @@ State = dict[str, Any]
 
 def empty_state(root: Process) -> State:
     """The state of a run that has nothing yet. ``root`` is its first process."""
-    return {"root": root, "keep_alive": 0.0, "idle": False, "kept": [], "servers": {}, "handles": {}, "announced": []}
+    return {
+        "root": root,
+        "keep_alive": 0.0,
+        "idle": False,
+        "kept": [],
+        "servers": {},
+        "handles": {},
+        "chosen": {},
+        "announced": [],
+    }
 
 
 def base_folder() -> Path:
