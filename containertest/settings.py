@@ -11,6 +11,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -156,7 +157,8 @@ def _from_files() -> list[tuple[str, Any, str]]:
 
 
 def _read_cfg(path: Path) -> Mapping[str, Any] | None:
-    parser = configparser.ConfigParser(interpolation=None)
+    # No default section: what stands there is for others.
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
@@ -165,10 +167,12 @@ def _read_cfg(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read_toml(path: Path) -> Mapping[str, Any] | None:
-    text = path.read_text(encoding="utf-8")
-    if "tool.containertest" not in text:
+    content = path.read_bytes()
+    if b"containertest" not in content:
         return None
     if sys.version_info < (3, 11):
+        if not re.search(rb"^[ \t]*\[[ \t]*tool[ \t]*\.[ \t]*containertest[ \t]*\]", content, re.MULTILINE):
+            return None
         raise ConfigError(
             f"{path} has settings of containertest, but Python {sys.version_info[0]}.{sys.version_info[1]} can't read "
             "TOML. Put them into setup.cfg, section [containertest], or use Python 3.11 or newer."
@@ -176,8 +180,8 @@ def _read_toml(path: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        section = tomllib.loads(text).get("tool", {}).get("containertest")
-    except tomllib.TOMLDecodeError as error:
+        section = tomllib.loads(content.decode()).get("tool", {}).get("containertest")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
     return section if isinstance(section, dict) else None
 

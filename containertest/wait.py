@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from containertest.errors import ContainerTestError, ServerDied, StartupTimeout, last_lines
+from containertest.errors import ConfigError, ContainerTestError, ServerDied, StartupTimeout, last_lines
 
 if TYPE_CHECKING:
     from containertest.spec import Endpoint
@@ -42,7 +42,7 @@ class WaitStrategy:
 
     def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
         """Return when the server is ready; raise any exception, whose text says why, when it is not yet."""
-        raise TypeError(
+        raise ConfigError(
             f"{type(self).__name__} is not a wait strategy by itself: use Connection, LogLine or ListeningPort"
         )
 

@@ -1,0 +1,145 @@
+"""When a server counts as ready, and what is said when it never does; the servers are fakes."""
+
+from __future__ import annotations
+
+import socket
+import unittest
+from collections.abc import Callable
+
+from containertest.errors import ConfigError, ServerDied, StartupTimeout
+from containertest.spec import Endpoint
+from containertest.wait import Connection, ListeningPort, LogLine, WaitStrategy, poll, until_ready
+
+LONG = 60.0
+
+
+class FakeServer:
+    """Lives for so many looks at it, and has a log."""
+
+    def __init__(self, port: int = 1, lives: float = float("inf"), log: str = "") -> None:
+        self.endpoint = Endpoint("127.0.0.1", port, "user", "s3cret")
+        self.lives = lives
+        self.log = log
+
+    def alive(self) -> bool:
+        self.lives -= 1
+        return self.lives >= 0
+
+    def logs(self, tail: int | None = None) -> str:
+        return self.log
+
+
+class Probe:
+    """A connection that fails the first ``failures`` times."""
+
+    def __init__(self, failures: float = float("inf"), text: str = "connection\n  refused") -> None:
+        self.failures = failures
+        self.text = text
+        self.calls = 0
+
+    def __call__(self, endpoint: Endpoint) -> None:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise OSError(self.text)
+
+
+class WaitCase(unittest.TestCase):
+    def wait(
+        self,
+        server: FakeServer,
+        strategy: WaitStrategy | None = None,
+        probe: Callable[[Endpoint], None] | None = None,
+        timeout: float = LONG,
+    ) -> None:
+        until_ready(server, "PostgreSQL", strategy or Connection(), probe or Probe(), timeout)
+
+
+class ReadyTests(WaitCase):
+    def test_connection_is_tried_until_it_succeeds(self) -> None:
+        probe = Probe(failures=3)
+        self.wait(FakeServer(), probe=probe)
+        self.assertEqual(probe.calls, 4)
+
+    def test_log_line_is_counted(self) -> None:
+        server = FakeServer(log="ready to accept\nshutting down\n")
+        strategy = LogLine("ready to accept", occurrences=2, timeout=0.05)
+        with self.assertRaisesRegex(StartupTimeout, "LogLine: 'ready to accept' was logged 1 times, not 2"):
+            self.wait(server, strategy)
+        server.log += "ready to accept\n"
+        self.wait(server, strategy)
+
+    def test_text_twice_in_one_line_counts_once(self) -> None:
+        with self.assertRaises(StartupTimeout):
+            self.wait(FakeServer(log="ready, ready\n"), LogLine("ready", occurrences=2, timeout=0.05))
+
+    def test_port_counts_as_soon_as_somebody_listens(self) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            server = FakeServer(port=listener.getsockname()[1])
+            with self.assertRaisesRegex(StartupTimeout, "ListeningPort: .*refused"):
+                self.wait(server, ListeningPort(timeout=0.05))
+            listener.listen()
+            self.wait(server, ListeningPort())
+
+    def test_log_line_and_port_need_no_connection(self) -> None:
+        probe = Probe()
+        self.wait(FakeServer(log="ready"), LogLine("ready"), probe)
+        self.assertEqual(probe.calls, 0)
+
+
+class DeathTests(WaitCase):
+    def test_dead_server_is_reported_at_once_with_its_last_log_lines(self) -> None:
+        log = "".join(f"line {number}\n" for number in range(1, 100))
+        probe = Probe()
+        for strategy in (Connection(), LogLine("never"), ListeningPort()):
+            with self.subTest(strategy):
+                with self.assertRaises(ServerDied) as caught:
+                    self.wait(FakeServer(lives=2, log=log), strategy, probe)
+                message = str(caught.exception)
+                self.assertIn("PostgreSQL ended while it was starting", message)
+                self.assertTrue(message.endswith("  | line 98\n  | line 99"), message)
+                self.assertIn("  | line 70\n", message)
+                self.assertNotIn("  | line 69\n", message)
+        self.assertEqual(probe.calls, 3)
+
+    def test_cause_is_what_the_check_met(self) -> None:
+        with self.assertRaises(ServerDied) as caught:
+            self.wait(FakeServer(lives=0))
+        self.assertIsInstance(caught.exception.__cause__, OSError)
+
+    def test_empty_log_is_said_to_be_empty(self) -> None:
+        with self.assertRaisesRegex(ServerDied, r"\(the log is empty\)"):
+            self.wait(FakeServer(lives=0))
+
+
+class TimeoutTests(WaitCase):
+    def test_message_has_time_reason_remedy_and_log(self) -> None:
+        with self.assertRaises(StartupTimeout) as caught:
+            self.wait(FakeServer(log="still thinking"), timeout=0.05)
+        message = str(caught.exception)
+        self.assertIn("PostgreSQL was not ready after 0.05 s (Connection: connection refused)", message)
+        self.assertIn("CONTAINERTEST_STARTUP_TIMEOUT=120", message)
+        self.assertTrue(message.endswith("  | still thinking"))
+        self.assertNotIn("s3cret", message)
+
+    def test_own_timeout_of_a_strategy_wins(self) -> None:
+        with self.assertRaisesRegex(StartupTimeout, r"after 0\.02 s"):
+            self.wait(FakeServer(), Connection(timeout=0.02), timeout=LONG)
+
+    def test_base_class_is_refused_at_once(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "use Connection, LogLine or ListeningPort"):
+            self.wait(FakeServer(), WaitStrategy())
+
+
+class PollTests(unittest.TestCase):
+    def test_ends_with_the_first_success(self) -> None:
+        answers = iter([False, False, True])
+        self.assertTrue(poll(lambda: next(answers), LONG, interval=0))
+
+    def test_looks_at_least_once(self) -> None:
+        self.assertTrue(poll(lambda: True, timeout=0))
+        self.assertFalse(poll(lambda: False, timeout=0))
+
+
+if __name__ == "__main__":
+    unittest.main()
