@@ -8,10 +8,9 @@ what it executes. Cursors that exist already, and those made with a ``cursor_fac
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest import mock
 
 __all__ = ["record"]
 
@@ -19,6 +18,9 @@ __all__ = ["record"]
 @contextmanager
 def record() -> Iterator[list[str]]:
     """Yield a list that receives the text of each statement executed in the block, by any thread."""
+    # Late: it loads asyncio.
+    from unittest import mock
+
     import psycopg2
     from psycopg2.extensions import connection as connection_class
 
@@ -53,28 +55,42 @@ def _recorded(connection: Any, queries: list[str]) -> Iterator[None]:
 def _recording_class(base: type[Any] | None, queries: list[str]) -> type[Any]:
     from psycopg2.extensions import cursor
 
+    inside: set[int] = set()
+
+    def noted(cursor: Any, query: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # A cursor class may execute by another of its own methods: count the outer call only.
+        if id(cursor) in inside:
+            return function(*args, **kwargs)
+        queries.append(_text(query, cursor))
+        inside.add(id(cursor))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            inside.discard(id(cursor))
+
     class Recording(base or cursor):  # type: ignore[misc]
         def execute(self, query: Any, vars: Any = None) -> Any:
-            return self._noted(query, super().execute, query, vars)
+            return noted(self, query, super().execute, query, vars)
 
         def executemany(self, query: Any, vars_list: Any) -> Any:
-            return self._noted(query, super().executemany, query, vars_list)
+            return noted(self, query, super().executemany, query, vars_list)
 
         def callproc(self, procname: Any, *args: Any) -> Any:
-            return self._noted(f"SELECT * FROM {procname}(…)", super().callproc, procname, *args)
+            return noted(self, f"SELECT * FROM {procname}(…)", super().callproc, procname, *args)
 
         def copy_expert(self, sql: Any, *args: Any, **kwargs: Any) -> Any:
-            return self._noted(sql, super().copy_expert, sql, *args, **kwargs)
+            return noted(self, sql, super().copy_expert, sql, *args, **kwargs)
 
-        def _noted(self, query: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-            # Dict-like cursors call the plain execute() from their own: count the outer call only.
-            if getattr(self, "_inside", False):
-                return function(*args, **kwargs)
-            self._inside = True
-            queries.append(query.as_string(self) if hasattr(query, "as_string") else str(query))
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self._inside = False
+        def copy_from(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+            return noted(self, f"COPY {table} FROM STDIN", super().copy_from, file, table, *args, **kwargs)
+
+        def copy_to(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+            return noted(self, f"COPY {table} TO STDOUT", super().copy_to, file, table, *args, **kwargs)
 
     return Recording
+
+
+def _text(query: Any, cursor: Any) -> str:
+    if hasattr(query, "as_string"):
+        return str(query.as_string(cursor))
+    return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
