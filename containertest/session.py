@@ -59,8 +59,13 @@ def base_folder() -> Path:
     :raises ContainerTestError: if somebody else made it first.
     """
     folder = Path(tempfile.gettempdir()) / f"containertest-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        # A guard has just removed it with the last run.
+        return base_folder()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ContainerTestError(
             f"{folder} must be a folder of this user's own with mode 0700, but is not: it can't be trusted.\n"
@@ -143,10 +148,13 @@ class Session:
         session = cls(folder, file)
         os.environ.setdefault(VARIABLE, identity)
         with session.state() as state:
-            if not state:
+            begins = not state
+            if begins:
                 state.update(empty_state(root))
             state["keep_alive"] = max(state["keep_alive"], keep_alive)
         session.guard()
+        if begins:
+            bury_dead_runs()
         return session
 
     @contextlib.contextmanager
@@ -229,7 +237,8 @@ def _take_over(identity: str, root: Process, wanted: str) -> None:
     The folder stays where it is, since what its containers are labelled with must go on to name it.
     """
     base = base_folder()
-    with locked(base / "take-over.lock"):
+    # Not found: the last run's guard is removing the folder, and there is nothing to take over.
+    with contextlib.suppress(FileNotFoundError), locked(base / "take-over.lock"):
         if os.path.lexists(base / identity):
             return
         for folder in base.iterdir():
@@ -242,11 +251,12 @@ def _take_over(identity: str, root: Process, wanted: str) -> None:
 def _revive(folder: Path, root: Process, wanted: str) -> bool:
     if not read_state(folder).get("idle"):
         return False
-    with Session(folder, -1).state() as state:
+    with contextlib.suppress(FileNotFoundError), Session(folder, -1).state() as state:
         if not state.get("idle") or state.get("prune") or wanted not in state["servers"]:
             return False
         state.update(idle=False, root=root, announced=[])
         return True
+    return False
 
 
 def spawn_guard(folder: Path) -> bool:

@@ -217,7 +217,9 @@ class FileTests(SettingsCase):
 
     @unittest.skipIf(sys.version_info < (3, 11), "Python 3.10 can't read TOML")
     def test_pyproject_gives_values_of_any_type(self) -> None:
-        self.toml('[tool.containertest]\nbackend = "local"\nstartup-timeout = 2.5\nstrict = true\nkeep_failed = false\n')
+        self.toml(
+            '[tool.containertest]\nbackend = "local"\nstartup-timeout = 2.5\nstrict = true\nkeep_failed = false\n'
+        )
         self.assertEqual(
             Settings.load(), Settings(backend="local", startup_timeout=2.5, strict=True, keep_failed=False)
         )

@@ -1,0 +1,418 @@
+"""Runs: their ids, folders, locks and states. Other processes are real ones, the servers are missing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from containertest import session as sessions
+from containertest.errors import ContainerTestError
+from containertest.processes import alive, myself, started
+from containertest.session import VARIABLE, Session
+from tests.support import clean_environment, eventually, run_python
+
+PRINT_ID = "from containertest.session import identify; print(*identify())"
+
+
+class TemporaryFolderCase(unittest.TestCase):
+    """With a temporary folder of its own, and outside any run."""
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ct-unit-")).resolve()
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        names = (VARIABLE, "PYTEST_XDIST_TESTRUNUID")
+        clean = {name: value for name, value in os.environ.items() if name not in names}
+        for patch in (
+            mock.patch.object(tempfile, "tempdir", str(self.folder)),
+            mock.patch.dict(os.environ, {**clean, "TMPDIR": str(self.folder)}, clear=True),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    @property
+    def base(self) -> Path:
+        return self.folder / f"containertest-{os.getuid()}"
+
+    def join(self, **arguments: Any) -> Session:
+        """Join this process' run, without a guard."""
+        with mock.patch.object(sessions, "spawn_guard", return_value=True):
+            session = Session.join(**arguments)
+        self.addCleanup(session.leave)
+        return session
+
+    def python(self, code: str, *arguments: str, **variables: str) -> str:
+        done = run_python(code, *arguments, TMPDIR=str(self.folder), **variables)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
+    @contextlib.contextmanager
+    def child(self, code: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """A child that prints a line when it is ready, and lives until the block ends."""
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{code}\nprint('ready', flush=True)\nimport sys\nsys.stdin.read()"],
+            env=clean_environment(TMPDIR=str(self.folder), **variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                assert process.stdout
+                self.assertEqual(process.stdout.readline(), "ready\n")
+                yield process
+            finally:
+                process.kill()
+
+
+class IdentityTests(TemporaryFolderCase):
+    def test_run_is_named_after_its_first_process(self) -> None:
+        pid = str(os.getpid())
+        self.assertEqual(sessions.identify(), (f"{pid}-{started(os.getpid())}", [pid, started(os.getpid())]))
+
+    def test_id_of_the_environment_is_taken_with_its_root(self) -> None:
+        os.environ[VARIABLE] = "123-456"
+        self.assertEqual(sessions.identify(), ("123-456", ["123", "456"]))
+
+    def test_id_given_by_a_user_has_this_process_as_root(self) -> None:
+        os.environ[VARIABLE] = "ci-build-7"
+        self.assertEqual(sessions.identify(), ("ci-build-7", myself()))
+
+    def test_id_that_would_leave_the_folder_is_ignored(self) -> None:
+        for bad in ("../elsewhere", "/tmp", ".", "a b", "-"):
+            with self.subTest(bad):
+                os.environ[VARIABLE] = bad
+                self.assertEqual(sessions.identify()[0], "-".join(myself()))
+
+    def test_workers_of_xdist_share_a_run_whose_root_is_the_controller(self) -> None:
+        os.environ["PYTEST_XDIST_TESTRUNUID"] = "abc"
+        self.assertEqual(sessions.identify(), ("xdist-abc", myself(os.getppid())))
+
+    def test_announced_run_reaches_a_descendant_through_other_programs(self) -> None:
+        sessions.announce()
+        shown = self.python(
+            f"import subprocess, sys; subprocess.run(['sh', '-c', sys.executable + ' -c \"{PRINT_ID}\"'])",
+            **{VARIABLE: os.environ[VARIABLE]},
+        )
+        self.assertEqual(shown.split()[0], "-".join(myself()))
+
+    def test_announcing_does_not_leave_a_run(self) -> None:
+        os.environ[VARIABLE] = "1-2"
+        sessions.announce()
+        self.assertEqual(os.environ[VARIABLE], "1-2")
+        del os.environ[VARIABLE]
+        os.environ["PYTEST_XDIST_TESTRUNUID"] = "abc"
+        sessions.announce()
+        self.assertNotIn(VARIABLE, os.environ)
+
+    def test_children_of_multiprocessing_find_the_run_of_their_parent(self) -> None:
+        (self.folder / "child.py").write_text(
+            "import multiprocessing, os, sys\n"
+            "from containertest.session import identify\n"
+            "if __name__ == '__main__':\n"
+            "    for method in ('fork', 'spawn', 'forkserver'):\n"
+            "        with multiprocessing.get_context(method).Pool(1) as pool:\n"
+            "            assert pool.apply(identify) == identify(), (method, pool.apply(identify), identify())\n"
+            "    print('the same')\n"
+        )
+        run = subprocess.run(
+            [sys.executable, str(self.folder / "child.py")],
+            env=clean_environment(TMPDIR=str(self.folder)),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual((run.stdout, run.returncode), ("the same\n", 0), run.stderr)
+
+    def test_two_programs_are_two_runs(self) -> None:
+        self.assertNotEqual(self.python(PRINT_ID), self.python(PRINT_ID))
+
+
+class FolderTests(TemporaryFolderCase):
+    def modes(self, folder: Path) -> dict[str, int]:
+        return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+    def test_folders_and_files_are_private_whatever_the_umask(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        session = self.join()
+        with session.lock("a-server"):
+            pass
+        self.assertEqual(stat.S_IMODE(self.base.stat().st_mode), 0o700)
+        self.assertEqual(self.modes(self.base), {session.id: 0o700})
+        modes = self.modes(session.folder)
+        self.assertLessEqual({"alive", "state.json", "state.lock", "a-server.lock"}, set(modes))
+        self.assertEqual(set(modes.values()), {0o600})
+
+    def refused(self) -> None:
+        with self.assertRaisesRegex(ContainerTestError, "it can't be trusted.\nLook who made it"):
+            sessions.base_folder()
+
+    def test_folder_that_others_may_read_is_refused(self) -> None:
+        self.base.mkdir()
+        self.base.chmod(0o750)
+        self.refused()
+
+    def test_link_is_refused(self) -> None:
+        (self.folder / "elsewhere").mkdir(mode=0o700)
+        self.base.symlink_to(self.folder / "elsewhere")
+        self.refused()
+        (self.folder / "elsewhere").rmdir()
+        self.refused()
+
+    def test_file_is_refused(self) -> None:
+        self.base.touch(mode=0o600)
+        self.refused()
+
+    def test_folder_of_somebody_else_is_refused(self) -> None:
+        somebody = os.getuid() + 1
+        (self.folder / f"containertest-{somebody}").mkdir(mode=0o700)
+        with mock.patch.object(os, "getuid", return_value=somebody):
+            self.refused()
+
+    def test_joining_names_the_run_for_descendants(self) -> None:
+        session = self.join()
+        self.assertEqual(os.environ[VARIABLE], session.id)
+        self.assertEqual(self.join().folder, session.folder)
+
+
+class StateTests(TemporaryFolderCase):
+    def test_begins_empty_with_the_root(self) -> None:
+        self.assertEqual(sessions.read_state(self.join().folder), sessions.empty_state(myself()))
+
+    def test_longest_keep_alive_wins(self) -> None:
+        for seconds in (5, 9, 0):
+            session = self.join(keep_alive=seconds)
+        self.assertEqual(sessions.read_state(session.folder)["keep_alive"], 9)
+
+    def test_handles_are_recorded_replaced_and_forgotten(self) -> None:
+        session = self.join()
+        session.record({"id": "a", "pid": 1})
+        session.record({"id": "b"})
+        session.record({"id": "a", "pid": 2})
+        session.forget({"id": "b"})
+        session.forget({"id": "never there"})
+        self.assertEqual(sessions.read_state(session.folder)["handles"], {"a": {"id": "a", "pid": 2}})
+
+    def test_failing_block_changes_nothing(self) -> None:
+        session = self.join()
+        before = (session.folder / "state.json").read_text()
+        with self.assertRaises(ZeroDivisionError), session.state() as state:
+            state["handles"]["half"] = {}
+            raise ZeroDivisionError
+        self.assertEqual((session.folder / "state.json").read_text(), before)
+
+    def test_reader_never_sees_half_a_state(self) -> None:
+        """The file is replaced, not written to: who has it open keeps what was there."""
+        session = self.join()
+        with open(session.folder / "state.json") as reader:
+            session.record({"id": "x" * 100_000})
+            self.assertEqual(json.load(reader), sessions.empty_state(myself()))
+        self.assertFalse((session.folder / "state.new").exists())
+
+    def test_no_change_of_many_processes_is_lost(self) -> None:
+        session = self.join()
+        code = f"""
+            import sys
+            from pathlib import Path
+            from containertest.session import Session
+            session = Session(Path({str(session.folder)!r}), -1)
+            for number in range(20):
+                session.record({{"id": f"{{sys.argv[1]}}-{{number}}"}})
+        """
+        threads = [threading.Thread(target=self.python, args=(code, str(number))) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(sessions.read_state(session.folder)["handles"]), 80)
+
+
+class LockTests(TemporaryFolderCase):
+    def test_lock_excludes_and_is_free_after_the_holder_was_killed(self) -> None:
+        path = self.folder / "it.lock"
+        code = f"from containertest.session import locked\nlock = locked({str(path)!r})\nlock.__enter__()"
+        with self.child(code) as child:
+            self.assertFalse(sessions.free(path))
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            with sessions.locked(path):
+                pass
+        self.assertTrue(sessions.free(path))
+
+    def test_child_forked_under_a_lock_does_not_keep_it(self) -> None:
+        path = self.folder / "it.lock"
+        reading, writing = os.pipe()
+        with sessions.locked(path):
+            if not (pid := os.fork()):
+                os.close(writing)
+                os.read(reading, 1)
+                os._exit(0)
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.close, writing)
+        self.assertTrue(sessions.free(path))
+
+    def test_shared_locks_go_together(self) -> None:
+        path = self.folder / "it.lock"
+        with sessions.locked(path, shared=True), sessions.locked(path, shared=True):
+            self.assertFalse(sessions.free(path))
+
+    def test_process_holds_the_run_until_it_leaves(self) -> None:
+        session = self.join()
+        other = self.join()
+        session.leave()
+        session.leave()
+        self.assertFalse(sessions.free(session.folder / "alive"))
+        other.leave()
+        self.assertTrue(sessions.free(session.folder / "alive"))
+
+    def test_child_program_does_not_hold_the_run(self) -> None:
+        session = self.join()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False) as child:
+            session.leave()
+            self.assertTrue(sessions.free(session.folder / "alive"))
+            assert child.stdin
+            child.stdin.close()
+
+    def test_joining_while_the_guard_removes_the_folder_makes_a_new_one(self) -> None:
+        session = self.join()
+        session.leave()
+        held = os.open(session.folder / "alive", os.O_RDWR)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        joined: list[Session] = []
+        thread = threading.Thread(target=lambda: joined.append(self.join()))
+        thread.start()
+        # As the guard does: the folder goes while the lock is held, and then the lock.
+        shutil.rmtree(session.folder)
+        os.close(held)
+        thread.join(60)
+        self.assertEqual(joined[0].folder, session.folder)
+        self.assertEqual(sessions.read_state(session.folder), sessions.empty_state(myself()))
+        self.assertFalse(sessions.free(session.folder / "alive"))
+
+
+class DeadRunTests(TemporaryFolderCase):
+    JOIN = (
+        "from unittest import mock\n"
+        "from containertest import session\n"
+        "with mock.patch.object(session, 'spawn_guard'):\n"
+        "    joined = session.Session.join()"
+    )
+
+    def dead_run(self) -> Path:
+        """A run whose process is gone and whose guard was killed."""
+        with self.child(self.JOIN):
+            (folder,) = (path for path in self.base.iterdir() if not sessions.free(path / "alive"))
+        return folder
+
+    def test_dead_run_gets_a_guard_which_removes_it(self) -> None:
+        folder = self.dead_run()
+        self.assertTrue((folder / "state.json").exists())
+        self.assertEqual(sessions.bury_dead_runs(), [folder])
+        self.assertTrue(eventually(lambda: not folder.exists()))
+
+    def test_live_run_and_watched_run_are_left_alone(self) -> None:
+        with self.child(self.JOIN):
+            (live,) = self.base.iterdir()
+            watched = self.base / "watched"
+            watched.mkdir(mode=0o700)
+            with sessions.locked(watched / "guard.lock"):
+                (self.base / "take-over.lock").touch()
+                (self.base / "name").symlink_to(watched)
+                self.assertEqual(sessions.bury_dead_runs(), [])
+            self.assertTrue(live.exists() and watched.exists())
+
+    def test_new_run_buries_dead_ones(self) -> None:
+        folder = self.dead_run()
+        self.python("from containertest.session import Session; Session.join()")
+        self.assertTrue(eventually(lambda: not folder.exists()))
+
+    def test_dead_process_is_told_from_a_new_one_with_its_pid(self) -> None:
+        self.assertTrue(alive(myself()))
+        self.assertFalse(alive([str(os.getpid()), "1"]))
+        self.assertFalse(alive([str(os.getpid()), ""]))
+
+    def test_zombie_is_dead(self) -> None:
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        process = myself(child.pid)
+        self.assertTrue(alive(process))
+        child.kill()
+        self.assertTrue(eventually(lambda: not alive(process)))
+        child.communicate()
+
+
+class TakeOverTests(TemporaryFolderCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.idle = sessions.base_folder() / "old"
+        self.idle.mkdir(mode=0o700)
+        self.write(idle=True, servers={"postgres-1": {}})
+        self.held = os.open(self.idle / "guard.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self.held, fcntl.LOCK_EX)
+        self.addCleanup(os.close, self.held)
+
+    def write(self, **values: Any) -> None:
+        state = {**sessions.empty_state(["1", "dead"]), "keep_alive": 600.0, **values}
+        (self.idle / "state.json").write_text(json.dumps(state))
+
+    def test_idle_run_with_the_server_goes_on_under_the_new_name(self) -> None:
+        session = self.join(keep_alive=600, wanted="postgres-1")
+        self.assertEqual(session.folder, self.idle)
+        self.assertTrue((self.base / "-".join(myself())).is_symlink())
+        state = sessions.read_state(self.idle)
+        self.assertEqual((state["idle"], state["root"]), (False, myself()))
+        self.assertEqual(state["servers"], {"postgres-1": {}})
+
+    def test_second_process_of_the_run_finds_it_too(self) -> None:
+        self.join(keep_alive=600, wanted="postgres-1")
+        name = self.python(
+            "from containertest.session import Session; print(Session.join().folder)",
+            **{VARIABLE: os.environ[VARIABLE]},
+        )
+        self.assertEqual(name, str(self.idle))
+
+    def test_other_server_unused_setting_busy_and_pruned_runs_are_not_taken(self) -> None:
+        for reason, values, keep_alive, wanted in (
+            ("another server", {}, 600, "postgres-2"),
+            ("no keep-alive", {}, 0, "postgres-1"),
+            ("busy", {"idle": False}, 600, "postgres-1"),
+            ("to be pruned", {"prune": True}, 600, "postgres-1"),
+        ):
+            with self.subTest(reason):
+                self.write(**{"idle": True, "servers": {"postgres-1": {}}, **values})
+                session = self.join(keep_alive=keep_alive, wanted=wanted)
+                self.assertNotEqual(session.folder, self.idle)
+                session.leave()
+                shutil.rmtree(session.folder)
+                os.environ.pop(VARIABLE)
+
+    def test_only_one_of_two_new_runs_gets_it(self) -> None:
+        first = self.join(keep_alive=600, wanted="postgres-1")
+        os.environ[VARIABLE] = "another-run"
+        second = self.join(keep_alive=600, wanted="postgres-1")
+        self.assertEqual(first.folder, self.idle)
+        self.assertNotEqual(second.folder, self.idle)
+
+    def test_name_of_a_run_that_is_gone_is_free_again(self) -> None:
+        name = sessions.base_folder() / "-".join(myself())
+        name.symlink_to(self.base / "gone")
+        self.assertFalse(self.join().folder.is_symlink())
+        self.assertTrue(name.is_dir())
+
+
+if __name__ == "__main__":
+    unittest.main()
