@@ -68,7 +68,7 @@ class Postgres:
     def __post_init__(self) -> None:
         for name in ("username", "dbname"):
             value = getattr(self, name)
-            if not value or "\0" in value or len(value.encode()) > 50:
+            if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > 50:
                 raise ConfigError(f"Postgres({name}=…) is {value!r}, but must have 1 to 50 bytes.")
         if self.dbname in ("postgres", "template0", "template1"):
             raise ConfigError(f"Postgres(dbname={self.dbname!r}) is PostgreSQL's own database: choose another name.")

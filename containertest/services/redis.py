@@ -67,7 +67,7 @@ def spec(redis: Redis, settings: Settings, password: str) -> ServerSpec:
             image=image,
             port=PORT,
             command=(CONFIG,),
-            files={CONFIG: _config({**options, "bind": "0.0.0.0", "port": str(PORT), "requirepass": password})},
+            files={CONFIG: _config(options, {"bind": "0.0.0.0", "port": str(PORT), "requirepass": password})},
             tmpfs=("/data",),
         ),
         local=LocalSpec(
@@ -97,19 +97,25 @@ def _option(value: Any) -> str:
 
 def _local_config(place: LocalPlace, options: Mapping[str, str], password: str) -> str:
     own = {"bind": place.host, "port": str(place.port), "dir": str(place.data), "requirepass": password}
-    return _config({**options, **own, "daemonize": "no", "logfile": ""})
+    return _config(options, {**own, "daemonize": "no", "logfile": ""})
 
 
-def _config(options: Mapping[str, str]) -> str:
-    return "".join(f"{name} {_quoted(value)}\n" for name, value in options.items())
+def _config(options: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """The text of a redis.conf: the user's options, and ours, which win and are one word each."""
+    theirs = {name: _words(value) for name, value in options.items() if name not in own}
+    ours = {name: _quoted(value) for name, value in own.items()}
+    return "".join(f"{name} {value}\n" for name, value in {**theirs, **ours}.items())
+
+
+def _words(value: str) -> str:
+    """A value of several plain words (``save 60 1``) as it is, so that they stay words; any other one quoted."""
+    plain = value.translate(str.maketrans("", "", " -./_"))
+    return value if plain.isascii() and plain.isalnum() else _quoted(value)
 
 
 def _quoted(value: str) -> str:
-    """Quote a value as redis.conf wants it; multi-word options (``save 60 1``) stay words."""
-    plain = value.replace(" ", "").replace("-", "").replace(".", "").replace("/", "").replace("_", "")
-    if value and plain.isascii() and plain.isalnum():
-        return value
-    return '"' + "".join(_escaped(byte) for byte in value.encode()) + '"'
+    """One word, as redis.conf wants it."""
+    return '"' + "".join(map(_escaped, value.encode())) + '"'
 
 
 def _escaped(byte: int) -> str:
