@@ -116,12 +116,16 @@ def put_aside(lease: Lease, name: str, test: str) -> str:
     """
     with lease.session.state() as state:
         number = len(state["kept"]) + 1
-        kept = f"failed_{number}_{''.join(c if c.isalnum() else '_' for c in test.rpartition('.')[2])[:40]}"
+        kept = f"failed_{number}_{_plain(test.rpartition('.')[2])[:40]}{_suffix(lease)}"
         state["kept"].append(kept)
     with closing(_maintenance(lease)) as admin:
         _end_sessions(admin, name)
         _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
     return kept
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
 
 
 def give_up(lease: Lease, name: str) -> None:

@@ -23,7 +23,7 @@ from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
-from containertest.wait import poll, until_ready
+from containertest.wait import Connection, poll, until_ready
 
 __all__ = ["Lease", "died", "exclusive", "key_of", "release", "shared"]
 
@@ -67,7 +67,7 @@ def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float) -> L
     """
     key = key_of(spec)
     with session.lock(key):
-        return _attached(session, key, spec) or _started(session, key, spec, wanted, timeout)
+        return _attached(session, key, spec, timeout) or _started(session, key, spec, wanted, timeout)
 
 
 def key_of(spec: ServerSpec) -> str:
@@ -88,12 +88,12 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
                 break
         else:
             key = ""
-    if key and (lease := _attached(session, key, spec)):
+    if key and (lease := _attached(session, key, spec, timeout)):
         return lease
     return _started(session, f"{kind}-{'-'.join(myself())}", spec, wanted, timeout)
 
 
-def _attached(session: Session, key: str, spec: ServerSpec) -> Lease | None:
+def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> Lease | None:
     """The running server of entry ``key``; None (and the entry is dropped) when it is not there any more."""
     with session.state() as state:
         entry = state["servers"].get(key)
@@ -103,10 +103,9 @@ def _attached(session: Session, key: str, spec: ServerSpec) -> Lease | None:
     endpoint = Endpoint(**entry["endpoint"])
     server = backends.get(entry["backend"]).attach(handle, endpoint)
     try:
-        spec.probe(endpoint)
-    except Exception:
-        if server.alive():
-            raise
+        # Polled: a server under the load of many workers may refuse a connection or answer late.
+        until_ready(server, spec.title, Connection(), spec.probe, timeout)
+    except ServerDied:
         _forget(session, key, server)
         return None
     return Lease(session, key, server, endpoint, entry["version"], ours=False)
@@ -125,8 +124,9 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
         endpoint = service.settle(server.endpoint, spec.password) if backend.name != "external" else server.endpoint
         version = service.version(endpoint, spec.title)
         if backend.name == "external" and spec.service == "redis":
-            # Noted first: the guard gives back what is lent to this run, but only on servers it knows.
-            _enter(session, key, server, endpoint, version)
+            # Noted first, for good and under a name that nobody attaches to: the guard gives back what is lent
+            # to this run, but only on servers it knows, and this endpoint's database is not ours to use.
+            _enter(session, f"lender-{key}", server, endpoint, version)
             endpoint = borrow_logical_database(endpoint, session.id)
     except BaseException:
         _forget(session, key, server)
@@ -176,7 +176,7 @@ def release(lease: Lease, *, only_if_unused: bool = True) -> None:
     """
     with lease.session.state() as state:
         entry = state["servers"].get(lease.key, {})
-        used = any(alive(owner) and owner != myself() for owner in entry.get("databases", {}).values())
+        used = any(alive(owner) and owner[:2] != myself() for owner in entry.get("databases", {}).values())
     if not (only_if_unused and used):
         _forget(lease.session, lease.key, lease.server)
 

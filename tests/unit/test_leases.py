@@ -1,0 +1,279 @@
+"""Who gets which server of a run; the backend and its servers are fakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import unittest
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from containertest import backends, databases, leases
+from containertest.backends.base import Handle, Owner
+from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
+from containertest.processes import myself
+from containertest.services import postgres, redis
+from containertest.session import read_state
+from containertest.settings import Settings
+from containertest.spec import Endpoint, ServerSpec
+from tests.unit.test_session import TemporaryFolderCase
+
+DEAD = ["1", "never"]
+
+
+class FakeServer:
+    backend = "fake"
+
+    def __init__(self, world: World, handle: Handle) -> None:
+        self.world = world
+        self.handle = handle
+        self.endpoint = Endpoint("127.0.0.1", handle["port"], password="s3cret", database="0")
+
+    def alive(self) -> bool:
+        return self.handle["port"] in self.world.running
+
+    def logs(self, tail: int | None = None) -> str:
+        return "the last words"
+
+    def stop(self) -> None:
+        self.world.running.discard(self.handle["port"])
+
+
+class World:
+    """A backend, its servers by their ports, and whether they answer."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.running: set[int] = set()
+        self.ports = itertools.count(1)
+        self.refusals = 0
+
+    def check(self, spec: ServerSpec) -> str:
+        return "fake"
+
+    def start(self, spec: ServerSpec, owner: Owner) -> FakeServer:
+        handle = {"id": f"id-{(port := next(self.ports))}", "port": port}
+        owner.record(handle)
+        self.running.add(port)
+        return FakeServer(self, handle)
+
+    def attach(self, handle: Handle, endpoint: Endpoint) -> FakeServer:
+        return FakeServer(self, {"port": endpoint.port, **handle})
+
+    def probe(self, endpoint: Endpoint) -> None:
+        self.refusals -= 1
+        if self.refusals >= 0 or endpoint.port not in self.running:
+            raise OSError("connection refused")
+
+
+class LeaseCase(TemporaryFolderCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.world = World()
+        service = SimpleNamespace(settle=lambda endpoint, password: endpoint, version=lambda *_: "16.1")
+        for patch in (
+            mock.patch.object(backends, "get", lambda name: self.world),
+            mock.patch.object(backends, "choose", lambda spec, wanted: self.world),
+            mock.patch.dict(leases.SERVICES, {"postgres": service, "redis": service}),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.session = self.join()
+        spec = postgres.spec(postgres.Postgres(), Settings(), "s3cret")
+        self.spec = dataclasses.replace(spec, probe=self.world.probe)
+
+    def shared(self, timeout: float = 60) -> leases.Lease:
+        return leases.shared(self.session, self.spec, "auto", timeout)
+
+    def exclusive(self) -> leases.Lease:
+        return leases.exclusive(self.session, self.spec, "auto", 60, "purpose")
+
+    @property
+    def servers(self) -> dict[str, Any]:
+        servers: dict[str, Any] = read_state(self.session.folder)["servers"]
+        return servers
+
+
+class SharedTests(LeaseCase):
+    def test_first_one_starts_it_and_the_others_attach(self) -> None:
+        first, second = self.shared(), self.shared()
+        self.assertEqual((first.ours, second.ours), (True, False))
+        self.assertEqual(first.endpoint, second.endpoint)
+        self.assertEqual(second.version, "16.1")
+        self.assertEqual(list(read_state(self.session.folder)["handles"]), ["id-1"])
+
+    def test_dead_one_is_forgotten_and_started_anew(self) -> None:
+        self.shared()
+        self.world.running.clear()
+        again = self.shared()
+        self.assertTrue(again.ours)
+        self.assertEqual(list(read_state(self.session.folder)["handles"]), ["id-2"])
+
+    def test_attaching_goes_on_when_a_connection_is_refused_at_first(self) -> None:
+        self.shared()
+        self.world.refusals = 3
+        self.assertFalse(self.shared().ours)
+
+    def test_server_that_never_answers_is_an_error_of_ours(self) -> None:
+        self.shared()
+        self.world.refusals = 10**6
+        with self.assertRaisesRegex(StartupTimeout, "connection refused"):
+            self.shared(timeout=0.05)
+        self.assertIn(leases.key_of(self.spec), self.servers)
+
+    def test_failed_start_leaves_neither_server_nor_note(self) -> None:
+        self.world.refusals = 10**6
+        with self.assertRaises(StartupTimeout):
+            self.shared(timeout=0.05)
+        state = read_state(self.session.folder)
+        self.assertEqual((state["servers"], state["handles"], self.world.running), ({}, {}, set()))
+
+    def test_password_is_not_in_the_repr(self) -> None:
+        self.assertNotIn("s3cret", repr(self.shared()))
+
+
+class ReleaseTests(LeaseCase):
+    def databases(self, **owners: list[str]) -> None:
+        with self.session.state() as state:
+            state["servers"][leases.key_of(self.spec)]["databases"] = owners
+
+    def test_server_that_only_this_process_uses_goes(self) -> None:
+        lease = self.shared()
+        self.databases(testdb=[*myself(), "purpose"], testdb_2=[*DEAD, "purpose"])
+        leases.release(lease)
+        self.assertEqual((self.servers, self.world.running), ({}, set()))
+
+    def test_server_that_another_process_uses_stays(self) -> None:
+        lease = self.shared()
+        self.databases(testdb=[*myself(os.getppid()), "purpose"])
+        leases.release(lease)
+        self.assertEqual(self.world.running, {1})
+
+
+class ExclusiveTests(LeaseCase):
+    def test_process_gets_its_own_again(self) -> None:
+        self.assertEqual(self.exclusive().endpoint, self.exclusive().endpoint)
+
+    def test_server_of_a_living_process_is_not_taken(self) -> None:
+        first = self.exclusive()
+        with self.session.state() as state:
+            state["servers"][first.key]["user"] = myself(os.getppid())
+        with mock.patch.object(leases, "myself", lambda: ["2", "other"]):
+            self.assertNotEqual(self.exclusive().endpoint, first.endpoint)
+
+    def test_server_of_a_dead_process_is_taken(self) -> None:
+        first = self.exclusive()
+        with self.session.state() as state:
+            state["servers"][first.key]["user"] = DEAD
+        self.assertEqual(self.exclusive().endpoint, first.endpoint)
+        self.assertEqual(self.servers[first.key]["user"], myself())
+
+
+class ExternalRedisTests(LeaseCase):
+    """Database 0, or the one of the URL, holds somebody's data: it is never lent, whatever goes wrong."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.spec = dataclasses.replace(redis.spec(redis.Redis(), Settings(), ""), probe=self.world.probe)
+        patch = mock.patch.multiple(World, name="external")
+        patch.start()
+        self.addCleanup(patch.stop)
+        patch = mock.patch.multiple(FakeServer, backend="external")
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def borrow(self, effect: Any) -> Any:
+        return mock.patch.object(leases, "borrow_logical_database", side_effect=effect)
+
+    def test_process_gets_the_borrowed_database(self) -> None:
+        with self.borrow(lambda endpoint, session: dataclasses.replace(endpoint, database="7")):
+            self.assertEqual(self.exclusive().endpoint.database, "7")
+        self.assertEqual(self.exclusive().endpoint.database, "7")
+
+    def test_process_killed_while_it_borrows_hands_nothing_on(self) -> None:
+        class Killed(BaseException):
+            pass
+
+        with (
+            self.borrow(Killed),
+            mock.patch.object(leases, "_forget"),
+            mock.patch.object(leases, "myself", lambda: DEAD),
+            self.assertRaises(Killed),
+        ):
+            self.exclusive()
+        self.assertTrue(self.servers, "the guard must know the server to give back what was lent")
+        with self.borrow(lambda endpoint, session: dataclasses.replace(endpoint, database="7")):
+            self.assertEqual(self.exclusive().endpoint.database, "7")
+
+    def test_server_stays_known_when_nothing_could_be_borrowed(self) -> None:
+        with self.borrow(BackendUnavailable("none is empty")), self.assertRaises(BackendUnavailable):
+            self.exclusive()
+        self.assertEqual([entry["backend"] for entry in self.servers.values()], ["external"])
+
+
+class DeathTests(LeaseCase):
+    def test_answering_server_is_not_dead(self) -> None:
+        self.assertIsNone(leases.died(self.shared(), "PostgreSQL", self.world.probe))
+
+    def test_dead_server_is_told_with_its_log(self) -> None:
+        lease = self.shared()
+        self.world.running.clear()
+        error = leases.died(lease, "PostgreSQL", self.world.probe)
+        self.assertIsInstance(error, ServerDied)
+        self.assertIn("PostgreSQL on fake ended while a test was using it", str(error))
+        self.assertTrue(str(error).endswith("  | the last words"))
+
+    def test_server_that_answers_again_is_not_dead(self) -> None:
+        lease = self.shared()
+        self.world.refusals = 3
+        self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+
+    def test_server_that_lives_and_never_answers_is_not_called_dead(self) -> None:
+        lease = self.shared()
+        self.world.refusals = 10**6
+        with mock.patch.object(leases, "DYING", 0.05):
+            self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+
+
+class NameTests(LeaseCase):
+    def reserve(self, owner: list[str]) -> str:
+        return databases._reserve(self.lease, "testdb", owner)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lease = self.shared()
+        self.me = [*myself(), "purpose"]
+
+    def test_each_owner_has_a_name_and_keeps_it(self) -> None:
+        parent = [*myself(os.getppid()), "purpose"]
+        self.assertEqual(self.reserve(self.me), "testdb")
+        self.assertEqual(self.reserve(parent), "testdb_2")
+        self.assertEqual(self.reserve([*myself(), "another"]), "testdb_3")
+        self.assertEqual(self.reserve(self.me), "testdb")
+
+    def test_name_of_a_dead_process_is_taken(self) -> None:
+        self.reserve([*DEAD, "purpose"])
+        self.assertEqual(self.reserve(self.me), "testdb")
+
+    def test_names_on_a_server_of_others_tell_the_run(self) -> None:
+        with mock.patch.object(FakeServer, "backend", "external"):
+            self.assertRegex(self.reserve(self.me), r"^testdb_ct[0-9a-f]{8}$")
+
+    def test_kept_database_has_a_name_that_fits(self) -> None:
+        with (
+            mock.patch.object(databases, "_maintenance"),
+            mock.patch.object(databases, "_end_sessions"),
+            mock.patch.object(databases, "_run") as run,
+        ):
+            name = databases.put_aside(self.lease, "testdb", "module.Class.test_" + "é" * 60)
+        self.assertLess(len(name.encode()), 64)
+        self.assertTrue(name.startswith("failed_1_test_"))
+        self.assertEqual(run.call_args.args[2:], ("testdb", name))
+        self.assertEqual(read_state(self.session.folder)["kept"], [name])
+
+
+if __name__ == "__main__":
+    unittest.main()
