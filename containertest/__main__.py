@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ContainerTestError as error:
         print(f"containertest: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # Nobody reads any more (``… | head``): end quietly, also when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,14 +62,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(given: argparse.Namespace) -> int:
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
+    templates = dict(map(_pair, given.env))
     manager = ContainerManager(
         None if given.no_postgres else Postgres(),
         None if given.no_redis else Redis(),
-        migrations=given.migrations,
+        # Absolute: relative ones would be looked for beside this module first.
+        migrations=given.migrations and [os.path.abspath(path) for path in given.migrations],
         backend=given.backend,
     )
     with manager:
-        variables = {**manager.environ(), **_templates(given.env, manager)}
+        variables = {**manager.environ(), **_filled_in(templates, manager)}
         if command:
             return _execute(command, variables)
         for name, value in variables.items():
@@ -76,21 +80,37 @@ def _run(given: argparse.Namespace) -> int:
         return _wait_for_signal()
 
 
-def _templates(pairs: Sequence[str], manager: ContainerManager) -> dict[str, str]:
-    services: dict[str, Any] = {name: getattr(manager.stack, f"_{name}") for name in ("postgres", "redis")}
-    return dict(_filled(pair, services) for pair in pairs)
-
-
-def _filled(pair: str, services: dict[str, Any]) -> tuple[str, str]:
-    name, separator, template = pair.partition("=")
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, template = text.partition("=")
     if not name or not separator:
-        raise ConfigError(f"--env {pair} must be NAME=TEMPLATE, as in DB_HOST={{postgres.host}}.")
+        raise ConfigError(f"--env {text} must be NAME=TEMPLATE, as in DB_HOST={{postgres.host}}.")
+    return name, template
+
+
+def _filled_in(templates: Mapping[str, str], manager: ContainerManager) -> dict[str, str]:
+    found = {name: getattr(manager.stack, f"_{name}") for name in ("postgres", "redis")}
+    services: dict[str, Any] = {name: service or _Missing(name) for name, service in found.items()}
+    return {name: _filled(name, template, services) for name, template in templates.items()}
+
+
+class _Missing:
+    """Stands for a server that is not needed in a template."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> str:
+        raise AttributeError(f"there is no {self._name} (--no-{self._name})")
+
+
+def _filled(name: str, template: str, services: Mapping[str, Any]) -> str:
     try:
-        return name, template.format(**services)
-    except (AttributeError, IndexError, KeyError, ValueError) as error:
+        return template.format(**services)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--env {pair} can't be filled in: {error}.\nThere are {{postgres.host}}, .port, .username, .password, "
-            ".dbname, .url, .version and {redis.host}, .port, .password, .db, .url, .version."
+            f"--env {name}={template} can't be filled in: {error}.\n"
+            "There are {postgres.host}, .port, .username, .password, .dbname, .url, .version and {redis.host}, .port, "
+            ".password, .db, .url, .version."
         ) from error
 
 
@@ -100,6 +120,8 @@ def _execute(command: Sequence[str], variables: dict[str, str]) -> int:
     child: list[subprocess.Popen[bytes]] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        if _comes_from_terminal(number):
+            return
         received.append(number)
         for process in child:
             process.send_signal(number)
@@ -116,6 +138,17 @@ def _execute(command: Sequence[str], variables: dict[str, str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 128 - status if status < 0 else status
+
+
+def _comes_from_terminal(number: int) -> bool:
+    """Whether a terminal has sent the signal, which the command then has had from it too."""
+    if number not in (signal.SIGINT, signal.SIGQUIT):
+        return False
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _wait_for_signal() -> int:

@@ -75,8 +75,8 @@ class LeaseCase(TemporaryFolderCase):
         self.world = World()
         service = SimpleNamespace(settle=lambda endpoint, password: endpoint, version=lambda *_: "16.1")
         for patch in (
-            mock.patch.object(backends, "get", lambda name: self.world),
-            mock.patch.object(backends, "choose", lambda spec, wanted: self.world),
+            mock.patch.object(backends, "get", return_value=self.world),
+            mock.patch.object(backends, "choose", return_value=self.world),
             mock.patch.dict(leases.SERVICES, {"postgres": service, "redis": service}),
         ):
             patch.start()
@@ -161,7 +161,7 @@ class ExclusiveTests(LeaseCase):
         first = self.exclusive()
         with self.session.state() as state:
             state["servers"][first.key]["user"] = myself(os.getppid())
-        with mock.patch.object(leases, "myself", lambda: ["2", "other"]):
+        with mock.patch.object(leases, "myself", return_value=["2", "other"]):
             self.assertNotEqual(self.exclusive().endpoint, first.endpoint)
 
     def test_server_of_a_dead_process_is_taken(self) -> None:
@@ -200,7 +200,7 @@ class ExternalRedisTests(LeaseCase):
         with (
             self.borrow(Killed),
             mock.patch.object(leases, "_forget"),
-            mock.patch.object(leases, "myself", lambda: DEAD),
+            mock.patch.object(leases, "myself", return_value=DEAD),
             self.assertRaises(Killed),
         ):
             self.exclusive()
