@@ -28,8 +28,13 @@ __all__ = ["IntegrationTestCase", "PostgresTestCase", "RedisTestCase"]
 
 log = logging.getLogger("containertest")
 
+#: By this name unittest and pytest know the modules whose frames they leave out of tracebacks.
+__unittest = True
 
 T = TypeVar("T")
+
+#: What of a test is watched besides the test itself; the asynchronous ones are those of IsolatedAsyncioTestCase.
+_AROUND = ("setUp", "asyncSetUp", "tearDown", "asyncTearDown")
 
 
 class _Shared(Generic[T]):
@@ -96,31 +101,32 @@ class _ServerTestCase(unittest.TestCase):
             super().debug()
 
     @contextmanager
+    def subTest(self, *args: Any, **params: Any) -> Iterator[None]:
+        """As unittest's, which keeps what fails in it to itself: so it is watched here."""
+        with super().subTest(*args, **params), self._watched():
+            yield
+
+    @contextmanager
     def _wrapped(self) -> Iterator[None]:
-        """Put our work around ``setUp`` and the test, on this one instance, as long as it runs.
+        """Put our work around the test and what goes with it, on this one instance, as long as it runs.
 
         What was in the instance before comes back: pytest puts the test method there, and takes it out again.
         """
-        name = self._testMethodName
-        before = dict(self.__dict__)
-        self.__dict__["setUp"] = _wrapped(self._watched, self.setUp, first=self._begin)
-        self.__dict__[name] = _wrapped(self._watched, getattr(self, name))
+        names = [name for name in (*_AROUND, self._testMethodName) if hasattr(self, name)]
+        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
+        for name in names:
+            first = self._begin if name == "setUp" else _nothing
+            self.__dict__[name] = _wrapped(self._watched, getattr(self, name), first)
         try:
             yield
         finally:
-            for key in ("setUp", name):
-                self.__dict__.pop(key, None)
-                if key in before:
-                    self.__dict__[key] = before[key]
+            for name in names:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
 
     def _begin(self) -> None:
         """Before ``setUp``: bring the servers to the baseline."""
-        try:
-            self._baseline()
-        except ServerDied as died:
-            # It ended between two tests and has been replaced: no test has to fail for that.
-            log.warning("%s", died)
-            self._baseline()
+        self._baseline()
         stack = self.manager().stack
         stack.culprit = self.id()
         self._failed = False
@@ -132,7 +138,7 @@ class _ServerTestCase(unittest.TestCase):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Around ``setUp`` and the test: note a failure, and tell when its cause is the death of a server."""
+        """Around a part of the test: note a failure, and tell when its cause is the death of a server."""
         try:
             with self.manager().stack.watched():
                 yield
@@ -143,12 +149,25 @@ class _ServerTestCase(unittest.TestCase):
             raise
 
     def _keep_if_failed(self) -> None:
-        if self._failed:
+        if self._failed and not self._is_expected_to_fail():
             self.manager().stack.keep(self.id())
+
+    def _is_expected_to_fail(self) -> bool:
+        marked = (type(self), getattr(self, self._testMethodName))
+        return any(getattr(item, "__unittest_expecting_failure__", False) for item in marked)
 
     @classmethod
     def _baseline(cls) -> None:
         """Bring the servers to the baseline of this class."""
+        try:
+            cls._restored()
+        except ServerDied as died:
+            # It ended between two tests and has been replaced: no test has to fail for that.
+            log.warning("%s", died)
+            cls._restored()
+
+    @classmethod
+    def _restored(cls) -> None:
         stack = cls.manager().stack
         data = cls._has_data()
         if stack.loaded is (cls if data else None):
@@ -314,6 +333,10 @@ class RedisTestCase(_WithRedis):
     _needs_postgres = False
 
 
+def _nothing() -> None:
+    pass
+
+
 def _values(columns: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in columns.items()) or "any values"
 
@@ -321,7 +344,7 @@ def _values(columns: dict[str, Any]) -> str:
 def _wrapped(
     context: Callable[[], AbstractContextManager[None]],
     function: Callable[..., Any],
-    first: Callable[[], None] = lambda: None,
+    first: Callable[[], None],
 ) -> Callable[..., Any]:
     """``function`` inside ``context()``, after ``first()``; a coroutine function stays one."""
     if inspect.iscoroutinefunction(function):
