@@ -38,6 +38,8 @@ def _report_one(spec: ServerSpec, wanted: str) -> bool:
             print(f"  {name:<9} no: {textwrap.indent(str(error), ' ' * 12).strip()}")
             continue
         print(f"  {name:<9} yes: {found}")
-        taken = taken or (name if wanted in ("auto", name) else "")
+        # Where a URL is given, auto takes that server or fails.
+        possible = "external" if wanted == "auto" and spec.endpoint else wanted
+        taken = taken or (name if possible in ("auto", name) else "")
     print(f"  => {'taken: ' + taken if taken else 'NO BACKEND WORKS'}")
     return bool(taken)

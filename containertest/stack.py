@@ -10,11 +10,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from containertest import databases, leases
-from containertest.errors import ContainerTestError, NotStarted, ServerDied
+from containertest.errors import NotStarted, ServerDied
 from containertest.leases import Lease
 from containertest.migrations import Migrations
 from containertest.running import RunningPostgres, RunningRedis
@@ -87,6 +88,9 @@ class Stack:
     ) -> Stack:
         """The stack for these settings: the one that this process has already, else a new one."""
         scripts = Migrations(migrations, folders) if migrations is not None else None
+        # Where a setting comes from does not matter, with one exception: see `services.common.chosen_image`.
+        sources = {name: source for name, source in settings.sources.items() if name.endswith("_image")}
+        settings = replace(settings, sources=sources)
         wanted = (settings, settings.postgres_url, settings.redis_url, postgres, redis)
         secret = (postgres and postgres.password, redis and redis.password)
         text = repr((wanted, secret, scripts and scripts.digest()))
@@ -180,13 +184,13 @@ class Stack:
     @property
     def postgres(self) -> RunningPostgres:
         if self._postgres is None:
-            raise NotStarted(_not_needed("PostgreSQL", "postgres"))
+            raise NotStarted(_missing("PostgreSQL", "postgres", needed=self._wanted[0] is not None))
         return self._postgres
 
     @property
     def redis(self) -> RunningRedis:
         if self._redis is None:
-            raise NotStarted(_not_needed("Redis", "redis"))
+            raise NotStarted(_missing("Redis", "redis", needed=self._wanted[1] is not None))
         return self._redis
 
     def reset_database(self) -> None:
@@ -203,6 +207,7 @@ class Stack:
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline; Redis first, which can't fail for a test's leftovers."""
+        self._ensure()
         if self._redis:
             self.reset_redis()
         if self._postgres:
@@ -217,6 +222,7 @@ class Stack:
 
     def restore(self) -> None:
         self.loaded = None
+        self._ensure()
         with self.watched():
             if self._redis_reset:
                 self._redis_reset.restore()
@@ -290,11 +296,13 @@ class Stack:
             if running:
                 running.close()
         self._postgres, self._redis = None, None
-        try:
+        self._database_reset, self._redis_reset = None, None
+        self.start()
+
+    def _ensure(self) -> None:
+        """Start what had ended and could not be started again at once, as while an engine itself restarts."""
+        if any(wanted and not it for wanted, it in zip(self._wanted, (self._postgres, self._redis), strict=True)):
             self.start()
-        except ContainerTestError:
-            _stacks.pop(self.key, None)
-            raise
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -310,7 +318,9 @@ def is_lost(error: BaseException | None) -> bool:
     return False
 
 
-def _not_needed(title: str, argument: str) -> str:
+def _missing(title: str, argument: str, needed: bool) -> str:
+    if needed:
+        return f"{title} has ended and could not be started again; the next test will try once more."
     return (
         f"{title} was asked for, but this manager was told that it is not needed "
         f"(ContainerManager({argument}=None), or a test class for the other server only)."
