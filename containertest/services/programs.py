@@ -48,7 +48,8 @@ def _existing(yields: Callable[[], Iterable[Path]]) -> Callable[[], Iterator[Pat
     def folders() -> Iterator[Path]:
         seen = set()
         for folder in yields():
-            if folder.is_dir() and (real := folder.resolve()) not in seen:
+            # Not Path.is_dir(), which raises for what is in a folder that this user can't enter.
+            if os.path.isdir(folder) and (real := folder.resolve()) not in seen:
                 seen.add(real)
                 yield folder
 
