@@ -168,7 +168,7 @@ def _bases() -> list[Path]:
     bases = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
     if sys.platform == "linux" and not os.environ.get("TMPDIR") and _free(MEMORY) >= ROOM:
         bases.insert(0, MEMORY)
-    return [base for base in dict.fromkeys(bases) if base.is_dir()]
+    return [base for base in dict.fromkeys(bases) if os.path.isdir(base)]
 
 
 def _free(folder: Path) -> int:

@@ -5,7 +5,8 @@ A server that ends in good order removes it; after SIGKILL, or in the middle of 
 - one small System V segment. Its key is the inode of the data folder or a number a little above it, and it
   begins with a header that names that folder (``src/backend/port/sysv_shmem.c`` of PostgreSQL 13 and newer).
 - with ``dynamic_shared_memory_type=posix``, which `initdb` uses before any configuration exists, files
-  ``/dev/shm/PostgreSQL.<number>``. The number of the first one is in that header.
+  ``/dev/shm/PostgreSQL.<number>``. The number of the first one is in that header, and those of the others are in
+  the first one (``src/backend/storage/ipc/dsm.c``).
 
 Linux only: elsewhere servers are first asked to end in good order.
 """
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from containertest.processes import started
+from containertest.wait import poll
 
 __all__ = ["posix_segments", "release"]
 
@@ -33,6 +35,8 @@ _HEADER = struct.Struct("@iiQQI4x8xQQ")
 #: How far above the inode a key may be, where segments of others had the keys below.
 _TRIES = 64
 _IPC_RMID = 0
+#: Seconds that a killed process may take to be gone.
+DYING = 5
 _SHM_RDONLY = 0o10000
 
 
@@ -56,37 +60,49 @@ def release(device: int, inode: int, posix: Iterable[str] = ()) -> None:
     :param device: ``st_dev`` of the data folder, and ``inode`` its ``st_ino``.
     :param posix: what `posix_segments` said.
     """
-    for path in (*posix, *_release_sysv(device, inode)):
+    # A killed process lets go of its memory first and is gone a little later.
+    poll(lambda: not any(started(segment["cpid"]) for segment in _unused(inode)), DYING)
+    firsts = [first for segment in _unused(inode) if (first := _release_sysv(segment, device, inode))]
+    for path in {*posix, *firsts, *(path for first in firsts for path in _listed_in(first))}:
         with contextlib.suppress(OSError):
             os.unlink(path)
 
 
-def _release_sysv(device: int, inode: int) -> Iterator[str]:
-    for shmid, key in _orphans():
-        above = (key - inode) & 0xFFFFFFFF
-        header = _header(shmid) if above < _TRIES else None
-        if header is None:
-            continue
-        magic, _, _, _, number, its_device, its_inode = _HEADER.unpack(header)
-        ours = magic == _MAGIC and (its_device, its_inode) == (device, inode)
-        # Its maker was killed before it wrote the header: then only the key speaks.
-        unwritten = magic == 0 and above == 0
-        if ours or unwritten:
-            _libc().shmctl(shmid, _IPC_RMID, None)
-        if ours and number:
-            yield f"{POSIX}{number}"
-
-
-def _orphans() -> Iterator[tuple[int, int]]:
-    """Id and key of each segment that no process has attached and whose creator is gone."""
+def _unused(inode: int) -> list[dict[str, int]]:
+    """The segments that no process has attached and whose key fits."""
     try:
         names, *rows = (line.split() for line in SYSV.read_text().splitlines())
     except (OSError, ValueError):
+        return []
+    segments = [dict(zip(names, map(int, row), strict=True)) for row in rows]
+    return [one for one in segments if one["nattch"] == 0 and _above(one["key"], inode) < _TRIES]
+
+
+def _above(key: int, inode: int) -> int:
+    return (key - inode) & 0xFFFFFFFF
+
+
+def _release_sysv(segment: dict[str, int], device: int, inode: int) -> str | None:
+    """Remove a segment if it is the folder's; return the first POSIX segment that it names."""
+    header = _header(segment["shmid"])
+    if header is None or started(segment["cpid"]):
+        return None
+    magic, _, _, _, number, its_device, its_inode = _HEADER.unpack(header)
+    ours = magic == _MAGIC and (its_device, its_inode) == (device, inode)
+    # Its maker was killed before it wrote the header: then only the key speaks.
+    if ours or (magic == 0 and _above(segment["key"], inode) == 0):
+        _libc().shmctl(segment["shmid"], _IPC_RMID, None)
+    return f"{POSIX}{number}" if ours and number else None
+
+
+def _listed_in(first: str) -> Iterator[str]:
+    """The other POSIX segments of a server: all numbers in the list of them that are such a file's."""
+    try:
+        content = Path(first).read_bytes()
+    except OSError:
         return
-    for row in rows:
-        segment = dict(zip(names, row, strict=True))
-        if segment["nattch"] == "0" and not started(int(segment["cpid"])):
-            yield int(segment["shmid"]), int(segment["key"])
+    numbers = {number for (number,) in struct.iter_unpack("@I", content[: len(content) // 4 * 4])}
+    yield from (path for number in numbers - {0} if os.path.exists(path := f"{POSIX}{number}"))
 
 
 def _header(shmid: int) -> bytes | None:

@@ -80,12 +80,12 @@ def find(local: LocalSpec, title: str) -> Programs:
 
 def _chosen(local: LocalSpec, chosen: str) -> dict[str, Path]:
     path = Path(os.path.abspath(os.path.expanduser(chosen)))
-    folder = path if path.is_dir() else path.parent
+    folder = path if os.path.isdir(path) else path.parent
     paths = _in_folder(folder, local.programs)
-    if paths is not None and path.is_file():
+    if paths is not None and os.path.isfile(path):
         paths[local.programs[0]] = path
-    if paths is None or not path.exists():
-        state = "which has not" if path.exists() else "which does not exist; it must be a folder or a file with"
+    if paths is None or not os.path.exists(path):
+        state = "which has not" if os.path.exists(path) else "which does not exist; it must be a folder or a file with"
         raise ConfigError(
             f"{local.setting} is {chosen!r}, {state} {_names(local.programs)}.\n"
             f"Set it to the folder that has {_names(local.programs)}, or unset it to have the usual folders searched."
@@ -101,7 +101,7 @@ def _in_folder(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
 
 
 def _executables(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    return (path for name in names if (path := folder / name).is_file() and os.access(path, os.X_OK))
+    return (path for name in names if os.path.isfile(path := folder / name) and os.access(path, os.X_OK))
 
 
 def _version_of(paths: dict[str, Path], local: LocalSpec, title: str) -> Programs:

