@@ -91,8 +91,11 @@ class ContainerManager:
     def stop(self) -> None:
         """Let go of the servers; does nothing the second time.
 
-        They stay for the next module of the same run, and are removed when the run's last process is gone.
+        They stay for the next module of the same run, and are removed when the run's last process is gone. What
+        `snapshot` made the baseline is forgotten.
         """
+        if self._stack is not None and self._pid == os.getpid():
+            self._stack.forget_snapshot()
         self._stack = None
 
     def __enter__(self) -> ContainerManager:
@@ -161,7 +164,7 @@ class ContainerManager:
 
     def snapshot(self) -> None:
         """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to."""
-        self.stack.snapshot()
+        self.stack.snapshot(taken=True)
 
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline again."""

@@ -19,7 +19,8 @@ __all__ = ["ContainerSpec", "Endpoint", "LocalPlace", "LocalSpec", "ServerSpec"]
 class Endpoint:
     """Where a server answers, and as whom. Its ``repr`` hides the password.
 
-    ``database`` is PostgreSQL's maintenance database or Redis' logical database number, as text.
+    ``database`` is PostgreSQL's maintenance database or Redis' logical database number, as text. ``parameters``
+    are further ones of the driver, which an external server's URL may have, such as PostgreSQL's ``sslmode``.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Endpoint:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class LocalPlace:
 class LocalSpec:
     """How a server runs as a local process.
 
-    :param programs: names of the programs it needs; the first one is the server and answers ``--version``.
+    :param programs: names of the programs it needs, "this|that" for alternatives; the first one is the server and
+        answers ``--version``.
     :param setting: the setting that names their folder or the server's file, as in "CONTAINERTEST_REDIS_BIN".
     :param chosen: value of that setting, if any: looked at first and, when given, alone.
     :param folders: yields the folders to search, best first; called only when ``chosen`` is not given.

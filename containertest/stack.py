@@ -67,6 +67,8 @@ class Stack:
         self._scripts = scripts
         #: Whose data are in the present baseline, besides what the migrations left: a test class, or None.
         self.loaded: object = None
+        #: Whether the baseline is one that a manager's `snapshot` made, and whether that manager has been stopped.
+        self._taken, self._stale = False, False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
         self._postgres: RunningPostgres | None = None
@@ -100,6 +102,8 @@ class Stack:
                 stack = cls(key, settings, postgres, redis, scripts)
                 stack.start()
                 _stacks[key] = stack
+            elif _stacks[key]._stale:
+                _stacks[key].restore()
             return _stacks[key]
 
     def start(self) -> None:
@@ -213,15 +217,22 @@ class Stack:
         if self._postgres:
             self.reset_database()
 
-    def snapshot(self) -> None:
+    def snapshot(self, *, taken: bool = False) -> None:
+        """Make what is there now the baseline; ``taken`` by a manager, until that is stopped."""
+        self._taken = taken
         with self.watched():
             if self._database_reset:
                 self._database_reset.snapshot()
             if self._redis_reset:
                 self._redis_reset.snapshot()
 
+    def forget_snapshot(self) -> None:
+        """Go back to what the migrations left when the stack is used again, if a manager made a snapshot."""
+        self._stale = self._taken
+
     def restore(self) -> None:
-        self.loaded = None
+        """Go back to what the migrations left, and make that the baseline."""
+        self.loaded, self._taken, self._stale = None, False, False
         self._ensure()
         with self.watched():
             if self._redis_reset:

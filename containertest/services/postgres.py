@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
 from containertest.services.common import chosen_image, identity
@@ -164,6 +164,7 @@ def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psy
         "password": endpoint.password,
         "dbname": dbname or endpoint.database,
         "connect_timeout": 30,
+        **endpoint.parameters,
         **kwargs,
     }
     connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
@@ -215,7 +216,8 @@ def url(endpoint: Endpoint, dbname: str) -> str:
     user = quote(endpoint.username or "", safe="")
     secret = f":{quote(endpoint.password, safe='')}" if endpoint.password else ""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"postgresql://{user}{secret}@{host}:{endpoint.port}/{quote(dbname, safe='')}"
+    query = f"?{urlencode(endpoint.parameters, quote_via=quote)}" if endpoint.parameters else ""
+    return f"postgresql://{user}{secret}@{host}:{endpoint.port}/{quote(dbname, safe='')}{query}"
 
 
 def endpoint_of(text: str) -> Endpoint:
@@ -227,4 +229,5 @@ def endpoint_of(text: str) -> Endpoint:
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         database=unquote(parts.path.lstrip("/")) or MAINTENANCE,
+        parameters=dict(parse_qsl(parts.query)),
     )

@@ -71,7 +71,7 @@ def spec(redis: Redis, settings: Settings, password: str) -> ServerSpec:
             tmpfs=("/data",),
         ),
         local=LocalSpec(
-            programs=("redis-server",),
+            programs=("redis-server|valkey-server",),
             setting="CONTAINERTEST_REDIS_BIN",
             chosen=settings.redis_bin,
             folders=redis_folders,
@@ -132,6 +132,7 @@ def connect(endpoint: Endpoint, **kwargs: Any) -> redis.Redis:
         "db": int(endpoint.database or 0),
         "username": endpoint.username,
         "password": endpoint.password,
+        **({"ssl": True} if endpoint.parameters.get("tls") else {}),
         **kwargs,
     }
     return redis.Redis(**arguments)
@@ -182,7 +183,8 @@ def url(endpoint: Endpoint) -> str:
         f"{quote(endpoint.username or '', safe='')}:{quote(endpoint.password, safe='')}@" if endpoint.password else ""
     )
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"redis://{secret}{host}:{endpoint.port}/{endpoint.database or 0}"
+    scheme = "rediss" if endpoint.parameters.get("tls") else "redis"
+    return f"{scheme}://{secret}{host}:{endpoint.port}/{endpoint.database or 0}"
 
 
 def endpoint_of(text: str) -> Endpoint:
@@ -197,4 +199,5 @@ def endpoint_of(text: str) -> Endpoint:
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         database=database,
+        parameters={"tls": "1"} if parts.scheme == "rediss" else {},
     )
