@@ -12,7 +12,7 @@ from pathlib import Path
 
 from containertest.wait import WaitStrategy
 
-__all__ = ["ContainerSpec", "Endpoint", "LocalPlace", "LocalSpec", "ServerSpec"]
+__all__ = ["ContainerSpec", "Endpoint", "EntryPoint", "LocalPlace", "LocalSpec", "Preparation", "ServerSpec"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,39 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class EntryPoint:
+    """What stands in for the entry point of an image.
+
+    :param replaces: the image's entry point; an image with any other keeps its own.
+    :param command: the stand-in; it is given the same arguments.
+    """
+
+    replaces: Sequence[str]
+    command: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a container's data are made once, to be kept in an image that later containers are started from.
+
+    The stand-in entry point must be able to do it, and to use the data when it finds them.
+
+    :param arguments: what makes the entry point make the data and end: with status 0, or with `IMPOSSIBLE` where
+        that can't be done with this image.
+    :param environment: variables that the container has then, above its usual ones.
+    :param secret: the variable with the password; the container hasn't it then, since an image keeps its variables.
+    :param secret_file: where the entry point finds the password instead; it has to remove this file.
+    """
+
+    IMPOSSIBLE = 3
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    secret: str
+    secret_file: str
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """How a server runs in a container.
 
@@ -42,6 +75,8 @@ class ContainerSpec:
     :param files: path in the container -> content, put there before the start; this is how secrets stay off
         the command line, which every local user can read.
     :param tmpfs: folders of the container that are kept in memory.
+    :param entrypoint: what stands in for the image's entry point, if anything.
+    :param preparation: how to keep the data that it makes, where they can be kept.
     """
 
     image: str
@@ -50,6 +85,8 @@ class ContainerSpec:
     command: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     tmpfs: Sequence[str] = ()
+    entrypoint: EntryPoint | None = None
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,29 @@ starts Ryuk, labels containers for it, publishes ports on every address and wait
 
 from __future__ import annotations
 
-import io
-import os
+import logging
 import secrets
-import socket
-import tarfile
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from containertest.backends import docker_prepared
 from containertest.backends.base import Handle, Owner, Server
-from containertest.backends.docker_engine import Engine, Route
+from containertest.backends.docker_engine import Engine, Image, Route, archive
+from containertest.backends.docker_labels import LABEL, labels, mine
+from containertest.backends.docker_prepared import Kept, Recipe, recipe_of
 from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import poll
 
 __all__ = ["DockerBackend", "DockerServer"]
 
-LABEL = "containertest"
+log = logging.getLogger("containertest")
+
 #: PostgreSQL's parallel queries share memory by /dev/shm, of which Docker gives 64 MB.
 SHARED_MEMORY = "256m"
 #: Seconds that the engine may take to publish the port of a container that it has started.
@@ -64,6 +66,8 @@ class DockerServer:
 
     def stop(self) -> None:
         """Kill and remove the container with its volumes; nothing happens the second time."""
+        if self.handle.get("prepared") and not self.alive():
+            Recipe(**self.handle["recipe"]).forget()  # it may have ended because of its data
         _remove(self._engine, self.handle["id"])
 
 
@@ -78,72 +82,92 @@ class DockerBackend:
     def check(self, spec: ServerSpec) -> str:
         """The engine's version and the image, which is pulled if the engine does not have it."""
         version = self._engine.version()
-        return f"Docker {version}, image {self._engine.image(spec.container.image, spec.image_source)}"
+        return f"Docker {version}, image {self._engine.image(spec.container.image, spec.image_source).name}"
 
     def start(self, spec: ServerSpec, owner: Owner) -> Server:
         engine = self._engine
         image = engine.image(spec.container.image, spec.image_source)
-        name = f"{LABEL}-{owner.session}-{spec.service}-{secrets.token_hex(4)}"
-        handle: Handle = {"id": name, "engine": engine.host}
+        recipe = recipe_of(spec.container, image, engine.host)
+        kept = recipe.kept(engine) if recipe else None
+        handle: Handle = {
+            "id": f"{LABEL}-{owner.session}-{spec.service}-{secrets.token_hex(4)}",
+            "engine": engine.host,
+            "labels": labels(owner.session, spec.service, str(owner.folder)),
+            "recipe": recipe and asdict(recipe),
+            "prepared": bool(kept),
+        }
         owner.record(handle)
         try:
-            with engine.asking(f"start {spec.title} from the image {image!r}") as api:
-                _create(api, spec, image, name, _labels(spec, owner), engine.route)
-                api.start(name)
-                host, port = _address(api, spec, name, engine.route)
-        except BaseException:
+            host, port = _started(engine, spec, image, kept, handle)
+        except BaseException as error:
             # The first error counts; what can't be removed now, the guard removes.
             with suppress(Exception):
-                _remove(engine, name)
+                _remove(engine, handle["id"])
+            if recipe and kept and isinstance(error, Exception):
+                recipe.forget()
+                return self.start(spec, owner)
             raise
         with suppress(BackendUnavailable):
             _remove_orphans(engine)
-        return DockerServer(engine, handle, Endpoint(host, port, spec.username, spec.password, spec.database))
+        password = kept.password if kept else spec.password
+        return DockerServer(engine, handle, Endpoint(host, port, spec.username, password, spec.database))
 
     def attach(self, handle: Handle, endpoint: Endpoint) -> Server:
         return DockerServer(Engine(handle.get("engine")), handle, endpoint)
 
     def remove(self, session: str, handles: Mapping[str, Handle]) -> None:
-        """Remove every container of ``session``, by label and by name.
+        """Remove every container of ``session``, by label and by name, then prepare images for the next run.
 
         :raises BackendUnavailable: when an engine can't be asked, or does not get rid of a container: try again later.
         """
         for host in {handle.get("engine") for handle in handles.values()} or {None}:
             names = [handle["id"] for handle in handles.values() if handle.get("engine") == host]
             _remove_all(Engine(host), session, names)
+        for handle in handles.values():
+            if handle.get("recipe"):
+                _prepare(handle)
 
 
 def prune() -> list[str]:
-    """Remove this user's containers on this machine whose run has lost its folder, as by a reboot.
+    """Remove what this user's runs have left on this machine: containers of a run that has lost its folder, as by a
+    reboot, and prepared images.
 
     :return: a line for each.
     """
     try:
-        return [f"removed: container {name}" for name in _remove_orphans(Engine())]
+        engine = Engine()
+        containers = [f"removed: container {name}" for name in _remove_orphans(engine)]
+        return containers + [f"removed: image {name}" for name in docker_prepared.prune(engine)]
     except BackendUnavailable:
         return []
 
 
-def machine() -> str:
-    """What tells this machine from others that use the same engine, and stays the same over a reboot."""
-    with suppress(OSError):
-        return f"{socket.gethostname()}/{Path('/etc/machine-id').read_text().strip()}"
-    return socket.gethostname()
+def _prepare(handle: Handle) -> None:
+    """Prepare the image that the server of ``handle`` would have liked to start from; not being able to is no error."""
+    engine, name = Engine(handle["engine"]), f"{handle['id']}-prepare"
+    try:
+        docker_prepared.prepare(engine, Recipe(**handle["recipe"]), name, handle["labels"])
+    except (ContainerTestError, OSError) as error:
+        log.warning("No image was prepared for the next run: %s", error)
+    finally:
+        with suppress(ContainerTestError):
+            _remove(engine, name)
 
 
-def _labels(spec: ServerSpec, owner: Owner) -> dict[str, str]:
-    return {
-        LABEL: "1",
-        f"{LABEL}.session": owner.session,
-        f"{LABEL}.service": spec.service,
-        f"{LABEL}.folder": str(owner.folder),
-        f"{LABEL}.host": machine(),
-        f"{LABEL}.uid": str(os.getuid()),
-    }
+def _started(engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle) -> tuple[str, int]:
+    """Create and start the container of ``handle``; return where it answers."""
+    name = handle["id"]
+    with engine.asking(f"start {spec.title} from the image {image.name!r}") as api:
+        _create(api, spec, image, kept, handle, engine.route)
+        if spec.container.files:
+            api.put_archive(name, "/", archive(spec.container.files))
+        api.start(name)
+        return _address(api, spec, name, engine.route)
 
 
-def _create(api: Any, spec: ServerSpec, image: str, name: str, labels: Mapping[str, str], route: Route) -> None:
+def _create(api: Any, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle, route: Route) -> None:
     container = spec.container
+    stand_in = container.entrypoint
     _check_memory(spec)
     host_config = api.create_host_config(
         # An address without a port: the engine picks a free one.
@@ -154,16 +178,15 @@ def _create(api: Any, spec: ServerSpec, image: str, name: str, labels: Mapping[s
         tmpfs=dict.fromkeys(container.tmpfs, ""),
     )
     api.create_container(
-        image,
-        name=name,
+        kept.image if kept else image.name,
+        name=handle["id"],
+        entrypoint=list(stand_in.command) if stand_in and image.starts_by(stand_in.replaces) else None,
         command=list(container.command) or None,
         environment=dict(container.environment),
         ports=[container.port],
-        labels=labels,
+        labels=handle["labels"],
         host_config=host_config,
     )
-    if container.files:
-        api.put_archive(name, "/", _archive(container.files))
 
 
 def _check_memory(spec: ServerSpec) -> None:
@@ -177,18 +200,6 @@ def _check_memory(spec: ServerSpec) -> None:
             f"memory={spec.memory!r} of {spec.title} is not an amount that Docker knows.\n"
             "Write a number with b, k, m or g, as in memory='512m'."
         ) from error
-
-
-def _archive(files: Mapping[str, str]) -> bytes:
-    """A tar of ``files``: readable for every user of the container, since which one the server is differs."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, text in files.items():
-            content = text.encode()
-            info = tarfile.TarInfo(path.lstrip("/"))
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, int]:
@@ -255,9 +266,8 @@ def _find(engine: Engine, filters: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def _remove_orphans(engine: Engine) -> list[str]:
     """Remove the containers that no guard can know of, since their run's folder is gone; return their names."""
-    mine = [f"{LABEL}=1", f"{LABEL}.host={machine()}", f"{LABEL}.uid={os.getuid()}"]
     with engine.asking("list containers") as api:
-        found = {info["Id"]: info for info in api.containers(all=True, filters={"label": mine})}
+        found = {info["Id"]: info for info in api.containers(all=True, filters=mine())}
     orphans = {key: info for key, info in found.items() if not Path(info["Labels"][f"{LABEL}.folder"]).exists()}
     for identity in orphans:
         _remove(engine, identity)

@@ -10,12 +10,14 @@ Read by testcontainers, so that its documentation holds: ``DOCKER_HOST`` and ``D
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import logging
 import os
 import socket
+import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any, TypeVar
 
 from containertest.errors import BackendUnavailable, ConfigError
 
-__all__ = ["Engine", "Route"]
+__all__ = ["Engine", "Image", "Route", "archive"]
 
 #: Seconds to connect in; an engine that needs longer hangs.
 CONNECT_TIMEOUT = 5.0
@@ -49,6 +51,23 @@ class Route:
     host: str | None
     bind: str | None
     network: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has.
+
+    :param name: with the prefix of testcontainers' settings.
+    :param id: its digest, by which it is told from others that have had this name.
+    """
+
+    name: str
+    id: str
+    entrypoint: tuple[str, ...] = ()
+
+    def starts_by(self, entrypoint: Sequence[str]) -> bool:
+        """Whether this is the image's own entry point."""
+        return self.entrypoint == tuple(entrypoint)
 
 
 class Engine:
@@ -106,12 +125,11 @@ class Engine:
         with self.asking("say its version") as api:
             return str(api.version()["Version"])
 
-    def image(self, name: str, source: str) -> str:
+    def image(self, name: str, source: str) -> Image:
         """Make sure that the engine has an image; pull it if it must.
 
         :param name: as the user wrote it, without the prefix of testcontainers' settings.
         :param source: what named the image, for the message.
-        :return: the full name.
         :raises BackendUnavailable: if it is neither there nor to be had.
         """
         self._connected()
@@ -122,10 +140,23 @@ class Engine:
         remedy = _image_remedy(image, source)
         with self.asking(f"get the image {image!r} ({_named_by(source)})", remedy, surprising=True) as api:
             try:
-                api.inspect_image(image)
+                found = api.inspect_image(image)
             except ImageNotFound:
                 self._pull(image)
-        return image
+                found = api.inspect_image(image)
+        return Image(image, found["Id"], tuple(found["Config"].get("Entrypoint") or ()))
+
+    def has(self, image: str) -> bool:
+        """Whether the engine has an image, by name or id."""
+        self._connected()
+        from docker.errors import ImageNotFound
+
+        with self.asking(f"look for the image {image!r}") as api:
+            try:
+                api.inspect_image(image)
+            except ImageNotFound:
+                return False
+        return True
 
     def _pull(self, image: str) -> None:
         _log.warning("Pulling the Docker image %s; this is done once and may take a while", image)
@@ -147,6 +178,18 @@ class Engine:
                 self._client, self._route = _connect(self._host), None
                 self._pid = os.getpid()
             return self._client
+
+
+def archive(files: Mapping[str, str]) -> bytes:
+    """A tar of ``files``: readable for every user of the container, since which one the server is differs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, text in files.items():
+            content = text.encode()
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def _connect(host: str | None) -> Any:

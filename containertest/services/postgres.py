@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
 from containertest.services.common import chosen_image, identity
 from containertest.services.programs import postgres_folders
-from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
-from containertest.wait import Connection, WaitStrategy
+from containertest.spec import ContainerSpec, Endpoint, EntryPoint, LocalPlace, LocalSpec, Preparation, ServerSpec
+from containertest.wait import Connection, LogLine, WaitStrategy
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -42,6 +44,18 @@ FAST = {
     "max_prepared_transactions": "64",
     "dynamic_shared_memory_type": "mmap",
 }
+
+
+#: Runs the stand-in for the image's entry point: by bash, as the official images do, which is not everywhere.
+_LAUNCHER = 'command -v bash > /dev/null || exec docker-entrypoint.sh "$@"; exec bash -c "$0" "$0" "$@"'
+_SECRET_FILE = "/containertest/password"
+#: Its data outside every volume, or an image would not keep them.
+_PREPARATION = Preparation(
+    arguments=("--only-initialise", _SECRET_FILE, "postgres"),
+    environment={"PGDATA": "/containertest/data"},
+    secret="POSTGRES_PASSWORD",
+    secret_file=_SECRET_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,7 @@ def spec(postgres: Postgres, settings: Settings, password: str) -> ServerSpec:
             },
             command=_options(options),
             tmpfs=("/var/lib/postgresql/data",),
+            **_faster_start(postgres.wait),
         ),
         local=LocalSpec(
             programs=("postgres", "initdb"),
@@ -119,6 +134,22 @@ def spec(postgres: Postgres, settings: Settings, password: str) -> ServerSpec:
         endpoint=endpoint_of(settings.postgres_url) if settings.postgres_url else None,
         image_source=source,
     )
+
+
+def _faster_start(wait: WaitStrategy) -> dict[str, Any]:
+    """The parts of a `ContainerSpec` that make the official image start faster.
+
+    Who waits for a line of the log waits for what the image logs by itself: its server is ready twice.
+    """
+    if isinstance(wait, LogLine):
+        return {}
+    command = ("sh", "-c", _LAUNCHER, _entrypoint())
+    return {"entrypoint": EntryPoint(("docker-entrypoint.sh",), command), "preparation": _PREPARATION}
+
+
+@cache
+def _entrypoint() -> str:
+    return Path(__file__).with_name("postgres-entrypoint.sh").read_text(encoding="utf-8")
 
 
 def _option(value: Any) -> str:

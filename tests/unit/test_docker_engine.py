@@ -14,7 +14,7 @@ from unittest import mock
 from testcontainers.core.config import ConnectionMode
 
 from containertest.backends import docker_engine
-from containertest.backends.docker_engine import Engine, Route
+from containertest.backends.docker_engine import Engine, Image, Route
 from containertest.errors import BackendUnavailable
 from tests.support import run_python
 
@@ -111,7 +111,7 @@ class PullTests(unittest.TestCase):
         from docker.errors import ImageNotFound
 
         api = mock.Mock()
-        api.inspect_image.side_effect = ImageNotFound("no such image")
+        api.inspect_image.side_effect = [ImageNotFound("no such image"), {"Id": "sha256:1", "Config": {}}]
         api.pull.return_value = iter(events)
         client = mock.Mock()
         client.client.api = api
@@ -124,7 +124,7 @@ class PullTests(unittest.TestCase):
             {"id": "a", "status": "Pulling fs layer"}, {"id": "a", "status": "Pull complete"}, {"status": "Done"}
         )
         with self.assertLogs("containertest", "INFO") as logged:
-            self.assertEqual(engine.image("redis:7-alpine", "default"), "redis:7-alpine")
+            self.assertEqual(engine.image("redis:7-alpine", "default"), Image("redis:7-alpine", "sha256:1"))
         client.log_in.assert_called_once_with()
         self.assertIn("Pulling the Docker image redis:7-alpine", logged.output[0])
         self.assertIn("1 of 1 layers", logged.output[-1])

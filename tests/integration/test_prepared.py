@@ -1,0 +1,284 @@
+"""Faster starts of PostgreSQL's image on Docker: without the temporary server, and from a prepared image."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from containertest.backends import docker_prepared
+from containertest.backends.base import Server
+from containertest.backends.docker import DockerBackend, prune
+from containertest.backends.docker_prepared import Recipe
+from containertest.errors import BackendUnavailable
+from containertest.services import postgres
+from containertest.settings import Settings
+from containertest.spec import ServerSpec
+from containertest.wait import LogLine
+from tests.integration.test_docker_backend import PASSWORD, DockerCase
+from tests.support import eventually, run_python
+
+READY = "database system is ready to accept connections"
+INITDB = "running bootstrap script"
+
+
+class PostgresCase(DockerCase):
+    """Each test has a cache folder of its own, and removes the images whose passwords are there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        cache = tempfile.TemporaryDirectory(prefix="containertest-cache-")
+        self.addCleanup(cache.cleanup)
+        self.cache = Path(cache.name) / "containertest"
+        patch = mock.patch.dict(os.environ, {"XDG_CACHE_HOME": cache.name})
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.addCleanup(self.remove_images)
+
+    def spec(self, image: str | None = None, **changes: Any) -> ServerSpec:
+        spec = postgres.spec(postgres.Postgres(**changes), Settings.load(), PASSWORD)
+        return replace(spec, container=replace(spec.container, image=image)) if image else spec
+
+    def image_with(self, *lines: str) -> str:
+        """The name of a new image: the one under test, and these lines of a Dockerfile."""
+        name = f"containertest-derived:{self.folder.name[-8:].lower().strip('_')}"
+        dockerfile = "\n".join([f"FROM {self.spec().container.image}", *lines]).encode()
+        self.engine.images.build(fileobj=io.BytesIO(dockerfile), tag=name, rm=True, forcerm=True)
+        self.addCleanup(self.engine.images.remove, name, force=True)
+        return name
+
+    def query(self, server: Server, text: str, password: str | None = None) -> Any:
+        endpoint = replace(server.endpoint, password=password or server.endpoint.password)
+        with closing(postgres.connect(endpoint)) as connection, connection.cursor() as cursor:
+            cursor.execute(text)
+            return cursor.fetchone()
+
+    def tags(self) -> list[str]:
+        """The prepared images whose password is in the cache folder."""
+        notes = [json.loads(file.read_text()) for file in self.cache.glob("prepared-*.json")]
+        ids = {note["image"] for note in notes}
+        return [
+            tag
+            for image in self.engine.images.list(docker_prepared.REPOSITORY)
+            if image.id in ids
+            for tag in image.tags
+        ]
+
+    def remove_images(self) -> None:
+        self.backend.remove(self.session, {})
+        for tag in self.tags():
+            self.engine.images.remove(tag, force=True)
+
+    def run_once(self, spec: ServerSpec | None = None) -> None:
+        """A whole run, as its guard ends it."""
+        self.ready(spec or self.spec())
+        self.backend.remove(self.session, self.recorded)
+        self.recorded.clear()
+
+
+class EntryPointTests(PostgresCase):
+    def test_official_image_starts_its_server_once(self) -> None:
+        log = self.ready(self.spec()).logs()
+        self.assertEqual(log.count(READY), 1, log)
+        self.assertIn("PostgreSQL init process complete", log)
+
+    def test_who_waits_for_the_second_line_of_the_log_gets_it(self) -> None:
+        log = self.ready(self.spec(wait=LogLine(READY, occurrences=2))).logs()
+        self.assertEqual(log.count(READY), 2, log)
+
+    def test_scripts_of_a_derived_image_are_run_as_always(self) -> None:
+        image = self.image_with(
+            "RUN echo 'CREATE TABLE made_by_a_script (id int)' > /docker-entrypoint-initdb.d/one.sql"
+            " && echo 'touch /tmp/made-by-a-shell-script' > /docker-entrypoint-initdb.d/two.sh"
+        )
+        server = self.ready(self.spec(image))
+        self.assertEqual(server.logs().count(READY), 2)
+        self.assertEqual(self.query(server, "SELECT count(*) FROM made_by_a_script"), (0,))
+        self.assertEqual(self.query(server, "SELECT size FROM pg_stat_file('/tmp/made-by-a-shell-script')"), (0,))
+
+    def test_other_entry_point_is_kept(self) -> None:
+        image = self.image_with('ENTRYPOINT ["/usr/local/bin/docker-entrypoint.sh"]')
+        self.assertEqual(self.ready(self.spec(image)).logs().count(READY), 2)
+
+    def test_entry_point_that_does_more_is_run_as_it_is(self) -> None:
+        image = self.image_with(
+            r"RUN sed -i 's/docker_temp_server_stop$/docker_process_sql <<< \"CREATE TABLE more ()\"; &/'"
+            " /usr/local/bin/docker-entrypoint.sh && grep -q 'CREATE TABLE more' /usr/local/bin/docker-entrypoint.sh"
+        )
+        server = self.ready(self.spec(image))
+        self.assertEqual(server.logs().count(READY), 2)
+        self.assertEqual(self.query(server, "SELECT count(*) FROM more"), (0,))
+
+    def test_entry_point_without_functions_is_run_as_it_is(self) -> None:
+        image = self.image_with(
+            "RUN mv /usr/local/bin/docker-entrypoint.sh /usr/local/bin/original"
+            " && printf '#!/bin/sh\\nexec original \"$@\"\\n' > /usr/local/bin/docker-entrypoint.sh"
+            " && chmod 755 /usr/local/bin/docker-entrypoint.sh"
+        )
+        self.run_once(self.spec(image))
+        self.assertEqual(self.tags(), [])
+        self.assertEqual(self.ready(self.spec(image)).logs().count(READY), 2)
+
+    def test_image_without_bash_is_left_to_its_own_entry_point(self) -> None:
+        image = self.image_with(
+            "RUN printf '#!/bin/sh\\necho plain \"$@\"\\n' > /usr/local/bin/docker-entrypoint.sh"
+            " && rm /bin/bash && chmod 755 /usr/local/bin/docker-entrypoint.sh"
+        )
+        command = ("sh", "-c", *self.spec().container.entrypoint.command[2:], "-c", "fsync=off")  # type: ignore[union-attr]
+        output = self.engine.containers.run(image, list(command[2:]), entrypoint=["sh", "-c"], remove=True)
+        self.assertEqual(output, b"plain -c fsync=off\n")
+
+
+class PreparedTests(PostgresCase):
+    def test_second_run_starts_on_the_data_that_the_first_has_prepared(self) -> None:
+        self.run_once()
+        server = self.ready(self.spec())
+        self.assertNotIn(INITDB, server.logs())
+        self.assertNotEqual(server.endpoint.password, PASSWORD)
+        secret = server.endpoint.password
+        settled = postgres.settle(server.endpoint, PASSWORD)
+        self.assertEqual(settled.password, PASSWORD)
+        self.assertEqual(self.query(server, "SELECT current_user::text", PASSWORD), ("testuser",))
+        with self.assertRaisesRegex(Exception, "password authentication failed"):
+            self.query(server, "SELECT 1", secret)
+
+    def test_prepared_data_are_in_memory_too(self) -> None:
+        self.run_once()
+        server = self.ready(self.spec())
+        self.assertEqual(self.query(server, "SHOW data_directory"), (self.spec().container.environment["PGDATA"],))
+        container = self.containers()[0]
+        self.assertIn("/var/lib/postgresql/data", container.attrs["HostConfig"]["Tmpfs"])
+        self.assertEqual(container.attrs["Mounts"], [])
+
+    def test_first_run_leaves_an_image_and_a_private_file_and_no_container(self) -> None:
+        self.run_once()
+        self.assertEqual(self.containers(), [])
+        (tag,) = self.tags()
+        labels = self.engine.images.get(tag).labels
+        self.assertEqual((labels["containertest"], labels["containertest.uid"]), ("1", str(os.getuid())))
+        (file,) = self.cache.glob("prepared-*.json")
+        self.assertEqual((file.stat().st_mode & 0o777, self.cache.stat().st_mode & 0o777), (0o600, 0o700))
+
+    def test_image_tells_no_password(self) -> None:
+        self.run_once()
+        (file,) = self.cache.glob("prepared-*.json")
+        image = self.engine.images.get(json.loads(file.read_text())["image"])
+        told = str([image.attrs, image.history()])
+        self.assertIn("PGDATA", told)
+        self.assertNotIn("POSTGRES_PASSWORD", str(image.attrs["Config"]["Env"]))
+        for password in (PASSWORD, json.loads(file.read_text())["password"]):
+            self.assertNotIn(password, told)
+        left = self.engine.containers.run(image.id, ["ls /containertest"], entrypoint=["sh", "-c"], remove=True)
+        self.assertEqual(left, b"data\n")
+
+    def test_nothing_is_prepared_for_who_waits_for_a_line_of_the_log(self) -> None:
+        self.run_once(self.spec(wait=LogLine(READY, occurrences=2)))
+        self.assertEqual(list(self.cache.glob("prepared-*")), [])
+
+    def test_other_user_name_has_an_image_of_its_own(self) -> None:
+        self.run_once()
+        self.assertIn(INITDB, self.ready(self.spec(username="somebody")).logs())
+        self.backend.remove(self.session, self.recorded)
+        self.assertEqual(len(self.tags()), 2)
+        self.assertNotIn(INITDB, self.ready(self.spec(username="somebody")).logs())
+
+    def test_missing_image_is_made_again(self) -> None:
+        self.run_once()
+        self.engine.images.remove(self.tags()[0])
+        self.run_once()
+        self.assertEqual(len(self.tags()), 1)
+        self.assertNotIn(INITDB, self.ready(self.spec()).logs())
+
+    def test_missing_or_broken_password_is_as_no_image(self) -> None:
+        self.run_once()
+        (file,) = self.cache.glob("prepared-*.json")
+        for content in ("", "[]", '{"image": 1, "password": "x"}', None):
+            with self.subTest(content=content):
+                file.unlink() if content is None else file.write_text(content)
+                self.assertIn(INITDB, self.ready(self.spec()).logs())
+                self.backend.remove(self.session, {})
+        self.run_once()
+        self.assertNotIn(INITDB, self.ready(self.spec()).logs())
+
+    def note_image(self, image: str) -> None:
+        """Put ``image`` in the place of the prepared one."""
+        (file,) = self.cache.glob("prepared-*.json")
+        file.write_text(json.dumps({**json.loads(file.read_text()), "image": image}))
+
+    def test_image_that_does_not_start_is_given_up_at_once(self) -> None:
+        self.run_once()
+        self.note_image(self.image_with("ENV PATH=/nowhere"))
+        self.assertIn(INITDB, self.ready(self.spec()).logs())
+        self.assertEqual(len(self.containers()), 1)
+
+    def test_data_that_do_not_work_are_not_used_again(self) -> None:
+        self.run_once()
+        self.note_image(self.image_with("RUN mkdir -p /containertest/data && echo 1 > /containertest/data/PG_VERSION"))
+        server = self.backend.start(self.spec(), self.owner)
+        self.assertTrue(eventually(lambda: not server.alive()))
+        server.stop()
+        self.assertIn(INITDB, self.ready(self.spec()).logs())
+
+    def test_image_that_cannot_be_prepared_is_tried_once(self) -> None:
+        spec = self.spec(self.image_with("RUN echo 'SELECT 1' > /docker-entrypoint-initdb.d/one.sql"))
+        self.run_once(spec)
+        self.assertEqual(self.tags(), [])
+        with mock.patch.object(docker_prepared, "_made", side_effect=AssertionError("tried again")):
+            self.run_once(spec)
+
+    def test_image_of_an_older_version_is_removed_by_the_next_one(self) -> None:
+        with mock.patch.object(docker_prepared, "VERSION", 0):
+            self.run_once()
+            (old,) = self.tags()
+        self.run_once()
+        self.assertEqual(len(self.tags()), 1)
+        self.assertNotIn(old, self.tags())
+        self.assertEqual(len(list(self.cache.glob("prepared-*.json"))), 1)
+
+    def test_prune_removes_images_and_passwords(self) -> None:
+        self.run_once()
+        (tag,) = self.tags()
+        self.assertIn(f"removed: image {tag}", prune())
+        self.assertEqual(self.engine.images.list(tag), [])
+        self.assertEqual(list(self.cache.glob("prepared-*.json")), [])
+
+    def test_preparation_that_fails_keeps_no_run_from_ending(self) -> None:
+        self.ready(self.spec())
+        with mock.patch.object(docker_prepared, "_made", side_effect=BackendUnavailable("no room")):
+            with self.assertLogs("containertest", "WARNING") as logged:
+                self.backend.remove(self.session, self.recorded)
+        self.assertIn("no room", logged.output[0])
+        self.assertEqual(self.containers(), [])
+
+    def test_only_one_run_at_a_time_prepares(self) -> None:
+        self.ready(self.spec())
+        with docker_prepared._alone(wait=True) as alone:
+            self.assertTrue(alone)
+            self.backend.remove(self.session, self.recorded)
+        self.assertEqual(self.tags(), [])
+
+    def test_what_a_killed_guard_has_left_is_removed_and_made_again(self) -> None:
+        self.ready(self.spec())
+        code = """
+            import json, os, sys
+            from containertest.backends import docker, docker_prepared
+            docker_prepared.Recipe.keep = lambda *arguments: os._exit(9)
+            docker.DockerBackend().remove(sys.argv[1], json.loads(sys.argv[2]))
+        """
+        handles = json.dumps(self.recorded)
+        self.assertEqual(run_python(code, self.session, handles).returncode, 9)
+        self.assertEqual(len(self.containers()), 1)
+        DockerBackend().remove(self.session, json.loads(handles))
+        self.assertEqual(self.containers(), [])
+        self.assertEqual(len(self.tags()), 1)
+
+    def test_recipe_is_the_same_after_its_way_to_the_guard(self) -> None:
+        self.ready(self.spec())
+        (handle,) = self.recorded.values()
+        self.assertEqual(Recipe(**json.loads(json.dumps(handle["recipe"]))).key, Recipe(**handle["recipe"]).key)
