@@ -162,11 +162,20 @@ def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, versi
 
 
 def _forget(session: Session, key: str, server: Server) -> None:
-    """Remove a server that is of no use, and what the state says of it."""
-    server.stop()
+    """Remove a server that is of no use, and what the state says of it.
+
+    What can't be removed now, as when the engine does not answer, keeps its handle: then the guard removes it.
+    """
+    try:
+        server.stop()
+        stopped = True
+    except Exception as error:
+        log.warning("A server on %s could not be removed yet: %s", server.backend, error)
+        stopped = False
     with session.state() as state:
         state["servers"].pop(key, None)
-        state["handles"].pop(server.handle["id"], None)
+        if stopped:
+            state["handles"].pop(server.handle["id"], None)
 
 
 def release(lease: Lease, *, only_if_unused: bool = True) -> None:

@@ -131,6 +131,16 @@ class SharedTests(LeaseCase):
         state = read_state(self.session.folder)
         self.assertEqual((state["servers"], state["handles"], self.world.running), ({}, {}, set()))
 
+    def test_silent_engine_hides_no_error_and_leaves_the_server_to_the_guard(self) -> None:
+        self.world.refusals = 10**6
+        silent = BackendUnavailable("no engine answers")
+        with mock.patch.object(FakeServer, "stop", side_effect=silent), self.assertLogs("containertest") as logged:
+            with self.assertRaises(StartupTimeout):
+                self.shared(timeout=0.05)
+        self.assertIn("no engine answers", logged.output[0])
+        state = read_state(self.session.folder)
+        self.assertEqual((state["servers"], list(state["handles"])), ({}, ["id-1"]))
+
     def test_password_is_not_in_the_repr(self) -> None:
         self.assertNotIn("s3cret", repr(self.shared()))
 
