@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from containertest.backends.base import Handle, Owner, Server
-from containertest.backends.local_access import is_own, server_user
+from containertest.backends.cache import cache_candidates, is_own
+from containertest.backends.local_access import server_user
 from containertest.backends.local_copies import copies_candidates
-from containertest.backends.local_data import cache_candidates
 from containertest.backends.local_folder import DataFolder, of_session
 from containertest.backends.local_programs import Programs, find
 from containertest.backends.local_server import HOST, Launch, LocalServer

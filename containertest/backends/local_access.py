@@ -1,21 +1,19 @@
-"""Who runs a server, what he may reach, and which folders can be trusted.
+"""Who runs a server, and what he may reach.
 
-PostgreSQL refuses to run as root. Then its programs run as another user, who can't enter root's private folders;
-and what root runs or copies must come from folders that nobody else can change.
+PostgreSQL refuses to run as root. Then its programs run as another user, who can't enter root's private folders.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from containertest.errors import BackendUnavailable
 
-__all__ = ["ServerUser", "is_own", "is_trusted", "own_folder", "server_user"]
+__all__ = ["ServerUser", "server_user"]
 
 
 @dataclass(frozen=True)
@@ -60,40 +58,3 @@ def server_user(as_root: bool) -> ServerUser | None:
         "The server must not run as root, and there is neither a user postgres nor nobody to run it as.\n"
         "Run the tests as another user, or add one: useradd --system postgres"
     )
-
-
-def is_trusted(folder: Path) -> bool:
-    """Whether nobody but root and this user can replace ``folder``, by it or by anything above it.
-
-    In a folder with the sticky bit, such as /tmp, others can't rename what isn't theirs.
-    """
-    real = folder.resolve()
-    found = [path.stat() for path in (real, *real.parents)]
-    return all(
-        status.st_uid in (0, os.geteuid()) and (not status.st_mode & 0o002 or status.st_mode & stat.S_ISVTX)
-        for status in found
-    )
-
-
-def is_own(folder: Path) -> bool:
-    """Whether ``folder`` is there, and this user's alone to write to and to replace."""
-    try:
-        found = folder.lstat()
-        mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-        return mine and is_trusted(folder.parent)
-    except OSError:
-        return False
-
-
-def own_folder(folder: Path, mode: int = 0o700) -> Path | None:
-    """Make ``folder`` if need be; None if that can't be, or if it `is_own` not."""
-    try:
-        folder.parent.mkdir(mode=mode, parents=True, exist_ok=True)
-        if not folder.is_dir() and is_trusted(folder.parent):
-            folder.mkdir(mode=0o700)
-        if not is_own(folder):
-            return None
-        folder.chmod(mode)
-    except OSError:
-        return None
-    return folder

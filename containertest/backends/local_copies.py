@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from containertest.backends.local_access import own_folder
+from containertest.backends.cache import own_folder
 from containertest.errors import BackendUnavailable
 
 __all__ = ["copied_programs", "copies_candidates", "copies_folder"]

@@ -16,50 +16,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from containertest.backends.local_access import ServerUser, own_folder
+from containertest.backends.local_access import ServerUser
 
-__all__ = ["DataCache", "cache_candidates", "cache_folder", "copy_tree"]
+__all__ = ["DataCache", "copy_tree"]
 
 #: Seconds after which an unfinished entry is taken for one whose maker was killed.
 STALE = 3600
 _CHUNK = 1 << 22
 
 
-def cache_folder() -> Path | None:
-    """This user's folder for things to keep, or None if there is no place for it that is only his.
-
-    Under ``sudo`` HOME may be somebody else's: then root's own is taken.
-    """
-    return next(filter(None, map(own_folder, cache_candidates())), None)
-
-
-def cache_candidates() -> list[Path]:
-    """Where `cache_folder` may be, best first."""
-    return [base / "containertest" for base in _cache_bases()]
-
-
-def _cache_bases() -> Iterator[Path]:
-    if os.path.isabs(given := os.environ.get("XDG_CACHE_HOME", "")):
-        yield Path(given)
-    if os.path.isabs(home := os.environ.get("HOME", "")):
-        yield Path(home, ".cache")
-    try:
-        yield Path(pwd.getpwuid(os.geteuid()).pw_dir, ".cache")
-    except KeyError:  # a container may run as a number without a name
-        return
-
-
 class DataCache:
     """Initialised data, by what they depend on.
 
-    :param folder: of `cache_folder`; without one nothing is kept.
+    :param folder: of `containertest.backends.cache`; without one nothing is kept.
     :param parts: all that the data depend on.
     """
 

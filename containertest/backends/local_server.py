@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from containertest.backends.base import Handle, Owner
+from containertest.backends.cache import cache_folder
 from containertest.backends.local_access import ServerUser
-from containertest.backends.local_data import DataCache, cache_folder
+from containertest.backends.local_data import DataCache
 from containertest.backends.local_folder import DataFolder
 from containertest.backends.local_programs import Programs, environment
 from containertest.errors import BackendUnavailable, last_lines
