@@ -12,9 +12,10 @@ from pathlib import Path
 from unittest import mock
 
 from containertest.backends import local_copies, local_data, local_folder
-from containertest.backends.local_access import ServerUser, is_own, is_trusted, own_folder, server_user
+from containertest.backends.cache import cache_folder, is_own, is_trusted, own_folder
+from containertest.backends.local_access import ServerUser, server_user
 from containertest.backends.local_copies import copied_programs
-from containertest.backends.local_data import DataCache, cache_folder, copy_tree
+from containertest.backends.local_data import DataCache, copy_tree
 from containertest.backends.local_folder import DataFolder, of_session
 from containertest.backends.local_processes import end_all, using
 from containertest.errors import BackendUnavailable
