@@ -46,8 +46,6 @@ FAST = {
 }
 
 
-#: Runs the stand-in for the image's entry point: by bash, as the official images do, which is not everywhere.
-_LAUNCHER = 'command -v bash > /dev/null || exec docker-entrypoint.sh "$@"; exec bash -c "$0" "$0" "$@"'
 _SECRET_FILE = "/containertest/password"
 #: Its data outside every volume, or an image would not keep them.
 _PREPARATION = Preparation(
@@ -143,7 +141,7 @@ def _faster_start(wait: WaitStrategy) -> dict[str, Any]:
     """
     if isinstance(wait, LogLine):
         return {}
-    command = ("sh", "-c", _LAUNCHER, _entrypoint())
+    command = ("sh", "-c", 'eval "$0"', _entrypoint())
     return {"entrypoint": EntryPoint(("docker-entrypoint.sh",), command), "preparation": _PREPARATION}
 
 

@@ -130,8 +130,8 @@ class EntryPointTests(PostgresCase):
             "RUN printf '#!/bin/sh\\necho plain \"$@\"\\n' > /usr/local/bin/docker-entrypoint.sh"
             " && rm /bin/bash && chmod 755 /usr/local/bin/docker-entrypoint.sh"
         )
-        command = ("sh", "-c", *self.spec().container.entrypoint.command[2:], "-c", "fsync=off")  # type: ignore[union-attr]
-        output = self.engine.containers.run(image, list(command[2:]), entrypoint=["sh", "-c"], remove=True)
+        entrypoint: Any = self.spec().container.entrypoint
+        output = self.engine.containers.run(image, ["-c", "fsync=off"], entrypoint=entrypoint.command, remove=True)
         self.assertEqual(output, b"plain -c fsync=off\n")
 
 
