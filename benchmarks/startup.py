@@ -25,7 +25,7 @@ from containertest.settings import Settings
 
 __all__ = ["main"]
 
-ROUNDS = 3
+ROUNDS = 7
 TOP = Path(__file__).resolve().parents[1]
 FIRST, LATER = "containertest, first run on a machine", "containertest, later runs"
 #: Seconds that a guard may take to remove a run and to prepare the next.

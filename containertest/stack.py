@@ -149,10 +149,10 @@ class Stack:
         return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
 
     def _start_postgres(self, session: Session, spec: ServerSpec) -> None:
-        from containertest.reset.postgres import prepare_template
-
         lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
         try:
+            from containertest.reset.postgres import prepare_template
+
             template = databases.template(lease, self._scripts, prepare_template)
             name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
         except BaseException:
