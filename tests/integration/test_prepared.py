@@ -29,17 +29,20 @@ INITDB = "running bootstrap script"
 
 
 class PostgresCase(DockerCase):
-    """Each test has a cache folder of its own, and removes the images whose passwords are there."""
+    """Each class has a cache folder of its own; the images whose passwords are there are removed at its end."""
 
-    def setUp(self) -> None:
-        super().setUp()
+    cache: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
         cache = tempfile.TemporaryDirectory(prefix="containertest-cache-")
-        self.addCleanup(cache.cleanup)
-        self.cache = Path(cache.name) / "containertest"
+        cls.addClassCleanup(cache.cleanup)
+        cls.cache = Path(cache.name) / "containertest"
         patch = mock.patch.dict(os.environ, {"XDG_CACHE_HOME": cache.name})
         patch.start()
-        self.addCleanup(patch.stop)
-        self.addCleanup(self.remove_images)
+        cls.addClassCleanup(patch.stop)
+        cls.addClassCleanup(cls.remove_images)
 
     def spec(self, image: str | None = None, **changes: Any) -> ServerSpec:
         spec = postgres.spec(postgres.Postgres(**changes), Settings.load(), PASSWORD)
@@ -59,21 +62,26 @@ class PostgresCase(DockerCase):
             cursor.execute(text)
             return cursor.fetchone()
 
-    def tags(self) -> list[str]:
+    @classmethod
+    def tags(cls) -> list[str]:
         """The prepared images whose password is in the cache folder."""
-        notes = [json.loads(file.read_text()) for file in self.cache.glob("prepared-*.json")]
+        notes = [json.loads(file.read_text()) for file in cls.cache.glob("prepared-*.json")]
         ids = {note["image"] for note in notes}
-        return [
-            tag
-            for image in self.engine.images.list(docker_prepared.REPOSITORY)
-            if image.id in ids
-            for tag in image.tags
-        ]
+        images = cls.engine.images.list(docker_prepared.REPOSITORY)
+        return [tag for image in images if image.id in ids for tag in image.tags]
 
-    def remove_images(self) -> None:
-        self.backend.remove(self.session, {})
-        for tag in self.tags():
-            self.engine.images.remove(tag, force=True)
+    @classmethod
+    def remove_images(cls) -> None:
+        for tag in cls.tags():
+            cls.engine.images.remove(tag, force=True)
+        for file in cls.cache.glob("prepared-*.json"):
+            file.unlink()
+
+    @property
+    def note(self) -> Path:
+        """The file with the password of the only prepared image."""
+        (file,) = self.cache.glob("prepared-*.json")
+        return file
 
     def run_once(self, spec: ServerSpec | None = None) -> None:
         """A whole run, as its guard ends it."""
@@ -136,8 +144,14 @@ class EntryPointTests(PostgresCase):
 
 
 class PreparedTests(PostgresCase):
+    """After one run, which has prepared an image."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not self.tags():
+            self.run_once()
+
     def test_second_run_starts_on_the_data_that_the_first_has_prepared(self) -> None:
-        self.run_once()
         server = self.ready(self.spec())
         self.assertNotIn(INITDB, server.logs())
         self.assertNotEqual(server.endpoint.password, PASSWORD)
@@ -149,7 +163,6 @@ class PreparedTests(PostgresCase):
             self.query(server, "SELECT 1", secret)
 
     def test_prepared_data_are_in_memory_too(self) -> None:
-        self.run_once()
         server = self.ready(self.spec())
         self.assertEqual(self.query(server, "SHOW data_directory"), (self.spec().container.environment["PGDATA"],))
         container = self.containers()[0]
@@ -157,17 +170,15 @@ class PreparedTests(PostgresCase):
         self.assertEqual(container.attrs["Mounts"], [])
 
     def test_first_run_leaves_an_image_and_a_private_file_and_no_container(self) -> None:
-        self.run_once()
         self.assertEqual(self.containers(), [])
         (tag,) = self.tags()
         labels = self.engine.images.get(tag).labels
         self.assertEqual((labels["containertest"], labels["containertest.uid"]), ("1", str(os.getuid())))
-        (file,) = self.cache.glob("prepared-*.json")
+        file = self.note
         self.assertEqual((file.stat().st_mode & 0o777, self.cache.stat().st_mode & 0o777), (0o600, 0o700))
 
     def test_image_tells_no_password(self) -> None:
-        self.run_once()
-        (file,) = self.cache.glob("prepared-*.json")
+        file = self.note
         image = self.engine.images.get(json.loads(file.read_text())["image"])
         told = str([image.attrs, image.history()])
         self.assertIn("PGDATA", told)
@@ -176,6 +187,14 @@ class PreparedTests(PostgresCase):
             self.assertNotIn(password, told)
         left = self.engine.containers.run(image.id, ["ls /containertest"], entrypoint=["sh", "-c"], remove=True)
         self.assertEqual(left, b"data\n")
+
+
+class PreparingTests(PostgresCase):
+    """Each test begins without a prepared image."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.remove_images()
 
     def test_nothing_is_prepared_for_who_waits_for_a_line_of_the_log(self) -> None:
         self.run_once(self.spec(wait=LogLine(READY, occurrences=2)))
@@ -197,7 +216,7 @@ class PreparedTests(PostgresCase):
 
     def test_missing_or_broken_password_is_as_no_image(self) -> None:
         self.run_once()
-        (file,) = self.cache.glob("prepared-*.json")
+        file = self.note
         for content in ("", "[]", '{"image": 1, "password": "x"}', None):
             with self.subTest(content=content):
                 file.unlink() if content is None else file.write_text(content)
@@ -208,7 +227,7 @@ class PreparedTests(PostgresCase):
 
     def note_image(self, image: str) -> None:
         """Put ``image`` in the place of the prepared one."""
-        (file,) = self.cache.glob("prepared-*.json")
+        file = self.note
         file.write_text(json.dumps({**json.loads(file.read_text()), "image": image}))
 
     def test_image_that_does_not_start_is_given_up_at_once(self) -> None:
