@@ -13,8 +13,15 @@
     └── NotStarted           a server was asked for before ``start()`` or after ``stop()``
 
 Errors of docker, testcontainers, requests, psycopg2 and redis are translated where they are caught, with
-``raise … from``; the original stays reachable as ``__cause__``.
+``raise … from``. Public functions are `brief`: what a user's test run prints of an error is its message.
 """
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 __all__ = [
     "BackendUnavailable",
@@ -28,12 +35,25 @@ __all__ = [
     "StartupTimeout",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger("containertest")
+
+#: By this name unittest and pytest know the modules whose frames they leave out of tracebacks.
+__unittest = True
+
 #: How many log lines an error shows of a server that failed.
 LOG_LINES = 30
 
 
 class ContainerTestError(Exception):
-    """The base of all errors of this library."""
+    """The base of all errors of this library.
+
+    :cvar cause_is_shown: whether the cause comes from the user's own code, so that its traceback is of use to him.
+    """
+
+    cause_is_shown = False
 
 
 class ConfigError(ContainerTestError):
@@ -66,6 +86,30 @@ class ResetError(ContainerTestError):
 
 class NotStarted(ContainerTestError):
     """A server was asked for before ``start()`` or after ``stop()``."""
+
+
+def brief(function: Callable[P, T]) -> Callable[P, T]:
+    """Let errors of this library leave the public ``function`` without tracebacks of our and others' insides.
+
+    The cause stays reachable as ``__context__``, which is not printed; all of it is logged at level DEBUG.
+    """
+
+    @functools.wraps(function)
+    def public(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except ContainerTestError as error:
+            log.debug("%s failed", function.__qualname__, exc_info=True)
+            raise _without_insides(error)  # noqa: B904 (it is the same error)
+
+    return public
+
+
+def _without_insides(error: ContainerTestError) -> ContainerTestError:
+    if error.__cause__ is not None and not error.cause_is_shown:
+        cause, error.__cause__ = error.__cause__, None
+        error.__context__, error.__suppress_context__ = cause, True
+    return error.with_traceback(None)
 
 
 def last_lines(log: str, count: int = LOG_LINES) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from containertest import session as sessions
-from containertest.errors import ConfigError, NotStarted
+from containertest.errors import ConfigError, NotStarted, brief
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
 from containertest.settings import Settings
@@ -66,6 +66,7 @@ class ContainerManager:
         state = "stopped" if self._stack is None else repr(self._stack)
         return f"<ContainerManager: {state}>"
 
+    @brief
     def start(self) -> ContainerManager:
         """Start the servers, or join those that run already, and return the manager.
 
@@ -142,18 +143,22 @@ class ContainerManager:
         """
         return self.stack.redis
 
+    @brief
     def reset_database(self) -> None:
         """Bring this process' database back to its baseline."""
         self.stack.reset_database()
 
+    @brief
     def reset_redis(self) -> None:
         """Bring this process' Redis back to its baseline."""
         self.stack.reset_redis()
 
+    @brief
     def reset_all(self) -> None:
         """Bring both back to their baselines."""
         self.stack.reset_all()
 
+    @brief
     def load_fixtures(self, *paths: str | os.PathLike[str]) -> None:
         """Run ``.sql`` files in the database and load ``.json`` files into Redis.
 
@@ -162,10 +167,12 @@ class ContainerManager:
         """
         self.stack.load_fixtures(paths, self._folders)
 
+    @brief
     def snapshot(self) -> None:
         """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to."""
         self.stack.snapshot(taken=True)
 
+    @brief
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline again."""
         self.stack.restore()

@@ -92,7 +92,10 @@ def _call(step: Callable[[str], object], url: str) -> None:
         step(url)
     except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
         text = f"{type(problem).__name__}: {problem}"
-        raise MigrationError(f"migration {_name(step)} failed: {text}") from problem
+        error = MigrationError(f"migration {_name(step)} failed: {text}")
+        error.cause_is_shown = True
+        own = problem.__traceback__
+        raise error from problem.with_traceback(own and own.tb_next)
 
 
 def _name(step: object) -> str:
