@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from containertest import checks, queries, session
-from containertest.errors import ServerDied, brief
+from containertest.boundary import brief
+from containertest.errors import ServerDied
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:

@@ -13,15 +13,10 @@
     └── NotStarted           a server was asked for before ``start()`` or after ``stop()``
 
 Errors of docker, testcontainers, requests, psycopg2 and redis are translated where they are caught, with
-``raise … from``. Public functions are `brief`: what a user's test run prints of an error is its message.
+``raise … from``. What a user's test run prints of them is their message (see `containertest.boundary`).
 """
 
 from __future__ import annotations
-
-import functools
-import logging
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 __all__ = [
     "BackendUnavailable",
@@ -34,14 +29,6 @@ __all__ = [
     "ServerDied",
     "StartupTimeout",
 ]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-log = logging.getLogger("containertest")
-
-#: By this name unittest and pytest know the modules whose frames they leave out of tracebacks.
-__unittest = True
 
 #: How many log lines an error shows of a server that failed.
 LOG_LINES = 30
@@ -88,28 +75,12 @@ class NotStarted(ContainerTestError):
     """A server was asked for before ``start()`` or after ``stop()``."""
 
 
-def brief(function: Callable[P, T]) -> Callable[P, T]:
-    """Let errors of this library leave the public ``function`` without tracebacks of our and others' insides.
-
-    The cause stays reachable as ``__context__``, which is not printed; all of it is logged at level DEBUG.
-    """
-
-    @functools.wraps(function)
-    def public(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except ContainerTestError as error:
-            log.debug("%s failed", function.__qualname__, exc_info=True)
-            raise _without_insides(error)  # noqa: B904 (it is the same error)
-
-    return public
-
-
-def _without_insides(error: ContainerTestError) -> ContainerTestError:
-    if error.__cause__ is not None and not error.cause_is_shown:
-        cause, error.__cause__ = error.__cause__, None
-        error.__context__, error.__suppress_context__ = cause, True
-    return error.with_traceback(None)
+def died_at_start(title: str, log: str) -> ServerDied:
+    """The error that says that the server ``title`` ended before it was ready."""
+    return ServerDied(
+        f"{title} ended while it was starting.\n"
+        "Look at its options, its memory limit, and its image or program. Its last log lines:\n" + last_lines(log)
+    )
 
 
 def last_lines(log: str, count: int = LOG_LINES) -> str:

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from containertest import session as sessions
-from containertest.errors import ConfigError, NotStarted, brief
+from containertest.boundary import brief
+from containertest.errors import ConfigError, NotStarted
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
 from containertest.settings import Settings

@@ -20,7 +20,7 @@ from typing import Any
 
 from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.docker_engine import Engine, Route
-from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
+from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, died_at_start
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import poll
 
@@ -87,7 +87,7 @@ class DockerBackend:
         handle: Handle = {"id": name, "engine": engine.host}
         owner.record(handle)
         try:
-            with engine.asking(f"start {spec.title} from the image {image!r}") as api:
+            with engine.asking(f"start {spec.title} from the image {image!r}", _remedy(spec)) as api:
                 _create(api, spec, image, name, _labels(spec, owner), engine.route)
                 api.start(name)
                 host, port = _address(api, spec, name, engine.route)
@@ -129,6 +129,13 @@ def machine() -> str:
     with suppress(OSError):
         return f"{socket.gethostname()}/{Path('/etc/machine-id').read_text().strip()}"
     return socket.gethostname()
+
+
+def _remedy(spec: ServerSpec) -> str:
+    return (
+        f"Is that an image of {spec.title}, such as {spec.service}'s official one, with its own entry point? "
+        "The Docker engine's log may say more."
+    )
 
 
 def _labels(spec: ServerSpec, owner: Owner) -> dict[str, str]:
@@ -203,7 +210,7 @@ def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, 
         found.extend(_addresses(info["NetworkSettings"], port, route))
         if not found and not info["State"]["Running"]:
             log = api.logs(name, tail=100).decode("utf-8", "replace")
-            raise ServerDied(f"{spec.title} ended as soon as it was started. Its last log lines:\n{last_lines(log)}")
+            raise died_at_start(spec.title, log)
         return bool(found)
 
     if not poll(look, PORT_TIMEOUT):

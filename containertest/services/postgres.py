@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import chosen_image, identity
+from containertest.services.common import check, chosen_image, identity
 from containertest.services.programs import postgres_folders
 from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
 from containertest.wait import Connection, WaitStrategy
@@ -43,6 +43,14 @@ FAST = {
     "dynamic_shared_memory_type": "mmap",
 }
 
+_ADDRESS = "a server gets a free port of its own, which .port, .url and environ() tell"
+#: Options that this library sets itself, and what a user should use instead.
+OURS = {
+    "port": _ADDRESS,
+    "listen_addresses": _ADDRESS,
+    "unix_socket_directories": "servers are reached by TCP only",
+}
+
 
 @dataclass(frozen=True)
 class Postgres:
@@ -66,6 +74,7 @@ class Postgres:
     wait: WaitStrategy = field(default_factory=Connection)
 
     def __post_init__(self) -> None:
+        check(self, OURS)
         for name in ("username", "dbname"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > 50:
