@@ -84,8 +84,8 @@ def died_at_start(title: str, log: str) -> ServerDied:
 
 
 def last_lines(log: str, count: int = LOG_LINES) -> str:
-    """Return the last ``count`` lines of a server's log, indented, for the end of a message."""
-    lines = log.rstrip().splitlines()[-count:]
+    """Return the last ``count`` lines of a server's log, without empty ones, indented, for the end of a message."""
+    lines = [line for line in log.splitlines() if line.strip()][-count:]
     if not lines:
         return "  (the log is empty)"
     return "\n".join(f"  | {line}" for line in lines)

@@ -114,6 +114,7 @@ class ContainerManager:
         return self._stack is not None
 
     @property
+    @brief
     def stack(self) -> Stack:
         """The running servers with their baselines, for `containertest.case`.
 
@@ -129,6 +130,7 @@ class ContainerManager:
         return self._stack
 
     @property
+    @brief
     def postgres(self) -> RunningPostgres:
         """The running PostgreSQL.
 
@@ -137,6 +139,7 @@ class ContainerManager:
         return self.stack.postgres
 
     @property
+    @brief
     def redis(self) -> RunningRedis:
         """The running Redis.
 
@@ -178,6 +181,7 @@ class ContainerManager:
         """Go back to what the migrations left, and make that the baseline again."""
         self.stack.restore()
 
+    @brief
     def environ(self) -> dict[str, str]:
         """The variables by which programs find the servers, as in ``subprocess.run(…, env={**os.environ, **e})``."""
         return self.stack.environ()
