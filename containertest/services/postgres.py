@@ -79,6 +79,12 @@ class Postgres:
             value = getattr(self, name)
             if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > 50:
                 raise ConfigError(f"Postgres({name}=…) is {value!r}, but must have 1 to 50 bytes.")
+        # With such a name initdb fails, at its own statements (`CREATE EXTENSION plpgsql`).
+        if set(self.username) & set("\"$'\\") or self.username.startswith("pg_"):
+            raise ConfigError(
+                f"Postgres(username={self.username!r}) is no name for a superuser: PostgreSQL refuses quotes, dollar "
+                "signs and backslashes in it, and pg_ at its start."
+            )
         if self.dbname in ("postgres", "template0", "template1"):
             raise ConfigError(f"Postgres(dbname={self.dbname!r}) is PostgreSQL's own database: choose another name.")
         if self.password is not None and (not self.password or set(self.password) & set("\0\r\n")):
