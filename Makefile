@@ -47,7 +47,7 @@ clean: ## remove what these targets have made
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/demo: setup.cfg | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[embedded]'
