@@ -199,13 +199,10 @@ from containertest import ContainerManager, IntegrationTestCase
 
 containers = ContainerManager()
 
-class Started(IntegrationTestCase):
+class Users(IntegrationTestCase):
     containers = containers
 
-    def test_it(self):
-        pass
-
-class Plain(unittest.TestCase):
+class Tests(unittest.TestCase):
     def test_postgres(self):
         containers.postgres
 
@@ -215,6 +212,9 @@ class Plain(unittest.TestCase):
     def test_redis_after_stop(self):
         containers.stop()
         containers.redis
+
+    def test_connection_of_a_class(self):
+        Users.db
 """
 
 FIXTURES = """
