@@ -39,11 +39,20 @@ class Sees:
             for word in words:
                 self.assertIn(word, text)
 
-    def run_module(self, manager: str = "ContainerManager()", **variables: str) -> Run:
-        project = Project(self, test_it=module(manager))
+    def run_module(self, *managers: str, **variables: str) -> Run:
+        """Run a project with a test module for each of ``managers``, by default one for the default settings."""
+        modules = {f"test_{number}": module(it) for number, it in enumerate(managers or ["ContainerManager()"])}
+        project = Project(self, **modules)
         run = project.run(**variables)
         project.assert_nothing_left(self)
         return run
+
+    def see_each(self, wrong: dict[str, str], *words: str, **variables: str) -> None:
+        """Managers that are wrong, each in a module of its own, with what is said of each; ``words`` of all."""
+        run = self.run_module(*wrong, **variables)
+        self.see(run, *words, errors=len(wrong))
+        for lines, said in zip(run.errors, wrong.values(), strict=True):
+            self.assertIn(said, "\n".join(lines))
 
 
 class SettingTests(Sees, unittest.TestCase):
@@ -85,31 +94,32 @@ class SettingTests(Sees, unittest.TestCase):
                 self.see(run, f"{variable} is '/nowhere', which does not exist", f"the folder that has {programs}")
 
     def test_wrong_type_of_an_argument(self) -> None:
-        for manager, words in (
-            ("ContainerManager(5)", "must be a Postgres, an image name or None"),
-            ("ContainerManager(redis=Postgres())", "must be a Redis, an image name or None"),
-            ("ContainerManager('')", "Postgres(image=…) is '', but must be an image name"),
-            ("ContainerManager(Postgres(password=7))", "Postgres(password=…) is a int"),
-            ("ContainerManager(redis=Redis(options=['save']))", "a dict of server settings"),
-            ("ContainerManager(Postgres(wait=Connection))", "Connection(), LogLine(text) or ListeningPort()"),
-        ):
-            with self.subTest(manager):
-                run = self.run_module(manager)
-                # Raised while the module is imported: unittest shows the import too.
-                self.assertIn("\ncontainertest.errors.ConfigError: ", run.output)
-                self.assertIn(words, run.output)
+        wrong = {
+            "ContainerManager(5)": "must be a Postgres, an image name or None",
+            "ContainerManager(redis=Postgres())": "must be a Redis, an image name or None",
+            "ContainerManager('')": "Postgres(image=…) is '', but must be an image name",
+            "ContainerManager(Postgres(password=7))": "Postgres(password=…) is a int",
+            "ContainerManager(redis=Redis(options=['save']))": "a dict of server settings",
+            "ContainerManager(Postgres(wait=Connection))": "Connection(), LogLine(text) or ListeningPort()",
+            "ContainerManager(Postgres(options={'port': 5433}))": "which .port, .url and environ() tell",
+            "ContainerManager(Postgres(username='pg_tester'))": "PostgreSQL refuses",
+        }
+        # Raised while a module is imported: unittest shows the import, too.
+        errors = self.run_module(*wrong).errors
+        for lines, words in zip(errors, wrong.values(), strict=True):
+            self.assertTrue(lines[-1].startswith("containertest.errors.ConfigError: "), lines)
+            self.assertIn(words, lines[-1])
 
     def test_wrong_value_of_an_argument_that_is_a_setting(self) -> None:
-        for manager, words in (
-            ("ContainerManager(backend='dokcer')", "did you mean docker?"),
-            ("ContainerManager(backend=7)", "must be one of auto"),
-            ("ContainerManager(startup_timeout=0)", "a number of seconds above 0"),
-            ("ContainerManager(startup_timeout='soon')", "a number of seconds above 0"),
-            ("ContainerManager(migrations=5)", "a .sql file, a folder of them, a callable"),
-            ("ContainerManager(migrations='migrations')", "Looked in:\n"),
-        ):
-            with self.subTest(manager):
-                self.see(self.run_module(manager), words)
+        wrong = {
+            "ContainerManager(backend='dokcer')": "did you mean docker?",
+            "ContainerManager(backend=7)": "must be one of auto",
+            "ContainerManager(startup_timeout=0)": "a number of seconds above 0",
+            "ContainerManager(startup_timeout='soon')": "a number of seconds above 0",
+            "ContainerManager(migrations=5)": "a .sql file, a folder of them, a callable",
+            "ContainerManager(migrations='migrations')": "Looked in:\n",
+        }
+        self.see_each(wrong, "ConfigError: ")
 
 
 class NoServerTests(Sees, unittest.TestCase):
@@ -274,21 +284,21 @@ class OnEveryBackend(Sees):
         )
 
     def test_unknown_option_of_a_server(self) -> None:
-        for manager, says in (
-            ("ContainerManager(Postgres(options={'shared_bufers': '1GB'}))", "shared_bufers"),
-            ("ContainerManager(redis=Redis(options={'maxmemry': '64mb'}))", "maxmemry"),
-        ):
-            with self.subTest(says):
-                project = Project(self, test_it=module(manager))
-                self.seen(project, "ended while it was starting", "Look at its options", "\n  | ", says)
+        wrong = {
+            "ContainerManager(Postgres(options={'shared_bufers': '1GB'}), None)": "shared_bufers",
+            "ContainerManager(None, Redis(options={'maxmemry': '64mb'}))": "maxmemry",
+        }
+        words = "ended while it was starting", "Look at its options", "\n  | "
+        self.see_each(wrong, *words, CONTAINERTEST_BACKEND=self.backend)
 
     def test_server_that_never_gets_ready_shows_its_log_and_what_it_was_waited_for(self) -> None:
         wait = "LogLine('I am ready', timeout=2)"
-        words = "was not ready after 2 s", "'I am ready' was logged 0 times", "Its last log lines:\n  | "
-        for manager in (f"ContainerManager(Postgres(wait={wait}))", f"ContainerManager(redis=Redis(wait={wait}))"):
-            with self.subTest(manager):
-                project = Project(self, test_it=module(manager))
-                self.seen(project, *words)
+        wrong = {
+            f"ContainerManager(Postgres(wait={wait}), None)": "PostgreSQL was not ready after 2 s",
+            f"ContainerManager(None, Redis(wait={wait}))": "Redis was not ready after 2 s",
+        }
+        words = "'I am ready' was logged 0 times", "Its last log lines:\n  | "
+        self.see_each(wrong, *words, CONTAINERTEST_BACKEND=self.backend)
 
 
 support.on_every_backend(OnEveryBackend)
@@ -299,42 +309,30 @@ class DockerTests(Sees, unittest.TestCase):
     def setUpClass(cls) -> None:
         support.require("docker")
 
-    def seen(self, *words: str, **variables: str) -> None:
-        self.see(self.run_module(CONTAINERTEST_BACKEND="docker", **variables), *words)
+    def see_images(self, postgres: str, redis: str, *words: str, **variables: str) -> None:
+        """What is said where PostgreSQL, and in another module Redis, has such an image."""
+        wrong = {f"ContainerManager({postgres!r}, None)": "Postgre", f"ContainerManager(None, {redis!r})": "Redis"}
+        unset = {"CONTAINERTEST_POSTGRES_IMAGE": "", "CONTAINERTEST_REDIS_IMAGE": ""}
+        self.see_each(wrong, *words, **unset, **variables, CONTAINERTEST_BACKEND="docker")
 
-    def test_wrong_image_name(self) -> None:
-        for variable, image in (
-            ("CONTAINERTEST_POSTGRES_IMAGE", "localhost:1/nosuch/postgres:16"),
-            ("CONTAINERTEST_REDIS_IMAGE", "Redis::7"),
-        ):
-            with self.subTest(image):
-                self.seen(
-                    f"could not get the image '{image}'", f"correct {variable}", "docker pull", **{variable: image}
-                )
+    def test_wrong_image_name_in_the_environment(self) -> None:
+        image = "localhost:1/nosuch/postgres:16"
+        run = self.run_module(CONTAINERTEST_BACKEND="docker", CONTAINERTEST_POSTGRES_IMAGE=image)
+        words = f"could not get the image '{image}'", "correct CONTAINERTEST_POSTGRES_IMAGE", f"docker pull {image}"
+        self.see(run, *words)
 
-    def test_wrong_image_name_in_code_is_said_to_be_there(self) -> None:
-        project = Project(self, test_it=module("ContainerManager('localhost:1/nosuch/postgres:16')"))
-        run = project.run(CONTAINERTEST_BACKEND="docker", CONTAINERTEST_POSTGRES_IMAGE="")
-        project.assert_nothing_left(self)
-        self.see(run, "correct Postgres(image=…)")
+    def test_wrong_image_name_in_code(self) -> None:
+        words = "could not get the image", "(image=…)", "docker pull"
+        self.see_images("localhost:1/nosuch/postgres:16", "Redis::7", *words)
 
     def test_image_that_exits_at_once(self) -> None:
         image = broken_images.build(self, "echo This is no server.; exit 3")
-        for variable in ("CONTAINERTEST_POSTGRES_IMAGE", "CONTAINERTEST_REDIS_IMAGE"):
-            with self.subTest(variable):
-                self.seen("ended while it was starting", "  | This is no server.", **{variable: image})
+        self.see_images(image, image, "ended while it was starting", "  | This is no server.")
 
     def test_image_that_never_gets_ready(self) -> None:
         image = broken_images.build(self, "echo This is no server.; exec sleep 3600")
-        for variable in ("CONTAINERTEST_POSTGRES_IMAGE", "CONTAINERTEST_REDIS_IMAGE"):
-            with self.subTest(variable):
-                self.seen(
-                    "was not ready after 3 s",
-                    "CONTAINERTEST_STARTUP_TIMEOUT=120",
-                    "  | This is no server.",
-                    CONTAINERTEST_STARTUP_TIMEOUT="3",
-                    **{variable: image},
-                )
+        words = "was not ready after 3 s", "CONTAINERTEST_STARTUP_TIMEOUT=120", "  | This is no server."
+        self.see_images(image, image, *words, CONTAINERTEST_STARTUP_TIMEOUT="3")
 
     def test_amount_of_memory_that_docker_does_not_know(self) -> None:
         run = self.run_module("ContainerManager(Postgres(memory='lots'))", CONTAINERTEST_BACKEND="docker")
