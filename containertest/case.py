@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from containertest import checks, queries, session
+from containertest.boundary import brief
 from containertest.errors import ServerDied
 from containertest.manager import ContainerManager, default_manager
 
@@ -157,6 +158,7 @@ class _ServerTestCase(unittest.TestCase):
         return any(getattr(item, "__unittest_expecting_failure__", False) for item in marked)
 
     @classmethod
+    @brief
     def _baseline(cls) -> None:
         """Bring the servers to the baseline of this class."""
         try:
@@ -218,6 +220,7 @@ class _ServerTestCase(unittest.TestCase):
         cls.manager().reset_all()
 
     @classmethod
+    @brief
     def load_fixtures(cls, *paths: str | os.PathLike[str]) -> None:
         """Load ``.sql`` and ``.json`` files for this test alone (in `setUpTestData`: for the class).
 

@@ -13,8 +13,10 @@
     └── NotStarted           a server was asked for before ``start()`` or after ``stop()``
 
 Errors of docker, testcontainers, requests, psycopg2 and redis are translated where they are caught, with
-``raise … from``; the original stays reachable as ``__cause__``.
+``raise … from``. What a user's test run prints of them is their message (see `containertest.boundary`).
 """
+
+from __future__ import annotations
 
 __all__ = [
     "BackendUnavailable",
@@ -33,7 +35,12 @@ LOG_LINES = 30
 
 
 class ContainerTestError(Exception):
-    """The base of all errors of this library."""
+    """The base of all errors of this library.
+
+    :cvar cause_is_shown: whether the cause comes from the user's own code, so that its traceback is of use to him.
+    """
+
+    cause_is_shown = False
 
 
 class ConfigError(ContainerTestError):
@@ -68,9 +75,17 @@ class NotStarted(ContainerTestError):
     """A server was asked for before ``start()`` or after ``stop()``."""
 
 
+def died_at_start(title: str, log: str) -> ServerDied:
+    """The error that says that the server ``title`` ended before it was ready."""
+    return ServerDied(
+        f"{title} ended while it was starting.\n"
+        "Look at its options, its memory limit, and its image or program. Its last log lines:\n" + last_lines(log)
+    )
+
+
 def last_lines(log: str, count: int = LOG_LINES) -> str:
-    """Return the last ``count`` lines of a server's log, indented, for the end of a message."""
-    lines = log.rstrip().splitlines()[-count:]
+    """Return the last ``count`` lines of a server's log, without empty ones, indented, for the end of a message."""
+    lines = [line for line in log.splitlines() if line.strip()][-count:]
     if not lines:
         return "  (the log is empty)"
     return "\n".join(f"  | {line}" for line in lines)

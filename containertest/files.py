@@ -40,7 +40,8 @@ def _looked_in(path: str | os.PathLike[str], candidates: list[Path]) -> str:
     if Path(path).is_absolute():
         return "The path is absolute: no other folder was looked in."
     folders = [str(candidate)[: -len(str(Path(path)))].rstrip(os.sep) or "." for candidate in candidates]
-    return "\n".join(["Looked in:", *(f"  {Path(folder).absolute()}" for folder in folders)])
+    looked = [f"  {Path(folder).absolute()}" for folder in folders]
+    return "\n".join(["Looked in:", *looked, "Give a path relative to one of these, or an absolute one."])
 
 
 def _similar(candidates: list[Path]) -> str:

@@ -125,6 +125,9 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
     service = SERVICES[spec.service]
     try:
         until_ready(server, spec.title, spec.wait, spec.probe, timeout)
+        if not isinstance(spec.wait, Connection):
+            # A log line or a port may come too early (Docker's own proxy listens first), and we connect next.
+            until_ready(server, spec.title, Connection(spec.wait.timeout), spec.probe, timeout)
         endpoint = service.settle(server.endpoint, spec.password) if backend.name != "external" else server.endpoint
         version = service.version(endpoint, spec.title)
         if backend.name == "external" and spec.service == "redis":

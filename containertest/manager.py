@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from containertest import session as sessions
+from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
@@ -66,6 +67,7 @@ class ContainerManager:
         state = "stopped" if self._stack is None else repr(self._stack)
         return f"<ContainerManager: {state}>"
 
+    @brief
     def start(self) -> ContainerManager:
         """Start the servers, or join those that run already, and return the manager.
 
@@ -112,6 +114,7 @@ class ContainerManager:
         return self._stack is not None
 
     @property
+    @brief
     def stack(self) -> Stack:
         """The running servers with their baselines, for `containertest.case`.
 
@@ -127,6 +130,7 @@ class ContainerManager:
         return self._stack
 
     @property
+    @brief
     def postgres(self) -> RunningPostgres:
         """The running PostgreSQL.
 
@@ -135,6 +139,7 @@ class ContainerManager:
         return self.stack.postgres
 
     @property
+    @brief
     def redis(self) -> RunningRedis:
         """The running Redis.
 
@@ -142,18 +147,22 @@ class ContainerManager:
         """
         return self.stack.redis
 
+    @brief
     def reset_database(self) -> None:
         """Bring this process' database back to its baseline."""
         self.stack.reset_database()
 
+    @brief
     def reset_redis(self) -> None:
         """Bring this process' Redis back to its baseline."""
         self.stack.reset_redis()
 
+    @brief
     def reset_all(self) -> None:
         """Bring both back to their baselines."""
         self.stack.reset_all()
 
+    @brief
     def load_fixtures(self, *paths: str | os.PathLike[str]) -> None:
         """Run ``.sql`` files in the database and load ``.json`` files into Redis.
 
@@ -162,14 +171,17 @@ class ContainerManager:
         """
         self.stack.load_fixtures(paths, self._folders)
 
+    @brief
     def snapshot(self) -> None:
         """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to."""
         self.stack.snapshot(taken=True)
 
+    @brief
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline again."""
         self.stack.restore()
 
+    @brief
     def environ(self) -> dict[str, str]:
         """The variables by which programs find the servers, as in ``subprocess.run(…, env={**os.environ, **e})``."""
         return self.stack.environ()

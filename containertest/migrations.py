@@ -91,8 +91,11 @@ def _call(step: Callable[[str], object], url: str) -> None:
     try:
         step(url)
     except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
-        text = f"{type(problem).__name__}: {problem}"
-        raise MigrationError(f"migration {_name(step)} failed: {text}") from problem
+        text = f"{type(problem).__name__}: {str(problem).strip()}"
+        error = MigrationError(f"migration {_name(step)} failed: {text}")
+        error.cause_is_shown = True
+        own = problem.__traceback__
+        raise error from problem.with_traceback(own and own.tb_next)
 
 
 def _name(step: object) -> str:

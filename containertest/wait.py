@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from containertest.errors import ConfigError, ContainerTestError, ServerDied, StartupTimeout, last_lines
+from containertest.errors import ConfigError, ContainerTestError, StartupTimeout, died_at_start, last_lines
 
 if TYPE_CHECKING:
     from containertest.spec import Endpoint
@@ -39,6 +39,10 @@ class WaitStrategy:
     """When a server counts as ready. ``timeout`` is in seconds; None: the manager's ``startup_timeout``."""
 
     timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not (isinstance(self.timeout, (int, float)) and self.timeout > 0):
+            raise ConfigError(f"{type(self).__name__}(timeout={self.timeout!r}) must be a number of seconds above 0.")
 
     def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
         """Return when the server is ready; raise any exception, whose text says why, when it is not yet."""
@@ -79,6 +83,14 @@ class LogLine(WaitStrategy):
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "occurrences", occurrences)
         object.__setattr__(self, "timeout", timeout)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.text, str) or not self.text:
+            raise ConfigError(f"LogLine({self.text!r}) must be given a part of the line to wait for.")
+        if not isinstance(self.occurrences, int) or self.occurrences < 1:
+            raise ConfigError(f"LogLine(occurrences={self.occurrences!r}) must be a whole number, 1 or more.")
 
     def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
         seen = sum(self.text in line for line in server.logs().splitlines())
@@ -118,9 +130,7 @@ def until_ready(
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             if not server.alive():
-                raise ServerDied(
-                    f"{title} ended while it was starting. Its last log lines:\n{last_lines(server.logs())}"
-                ) from error
+                raise died_at_start(title, server.logs()) from error
             return False
         return True
 

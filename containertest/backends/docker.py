@@ -21,7 +21,7 @@ from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.docker_engine import Engine, Image, Route, archive
 from containertest.backends.docker_labels import LABEL, labels, mine
 from containertest.backends.docker_prepared import Kept, Recipe, recipe_of
-from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
+from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, died_at_start
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import poll
 
@@ -157,12 +157,19 @@ def _prepare(handle: Handle) -> None:
 def _started(engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle) -> tuple[str, int]:
     """Create and start the container of ``handle``; return where it answers."""
     name = handle["id"]
-    with engine.asking(f"start {spec.title} from the image {image.name!r}") as api:
+    with engine.asking(f"start {spec.title} from the image {image.name!r}", _remedy(spec)) as api:
         _create(api, spec, image, kept, handle, engine.route)
         if spec.container.files:
             api.put_archive(name, "/", archive(spec.container.files))
         api.start(name)
         return _address(api, spec, name, engine.route)
+
+
+def _remedy(spec: ServerSpec) -> str:
+    return (
+        f"Is that an image of {spec.title}, such as {spec.service}'s official one, with its own entry point? "
+        "The Docker engine's log may say more."
+    )
 
 
 def _create(api: Any, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle, route: Route) -> None:
@@ -214,7 +221,7 @@ def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, 
         found.extend(_addresses(info["NetworkSettings"], port, route))
         if not found and not info["State"]["Running"]:
             log = api.logs(name, tail=100).decode("utf-8", "replace")
-            raise ServerDied(f"{spec.title} ended as soon as it was started. Its last log lines:\n{last_lines(log)}")
+            raise died_at_start(spec.title, log)
         return bool(found)
 
     if not poll(look, PORT_TIMEOUT):

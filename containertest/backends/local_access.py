@@ -44,9 +44,12 @@ def server_user(as_root: bool) -> ServerUser | None:
     """The user to run a server as, or None for the user of this process.
 
     :param as_root: whether the server may run as root.
-    :raises BackendUnavailable: if it may not, this is root, and there is no user to change to.
+    :raises BackendUnavailable: if it may not, this is root, and there is no user to change to; or if this user
+        has no name, as happens in containers.
     """
     if as_root or os.geteuid() != 0:
+        if not as_root:
+            _check_name(os.geteuid())
         return None
     for name in ("postgres", "nobody"):
         try:
@@ -58,3 +61,14 @@ def server_user(as_root: bool) -> ServerUser | None:
         "The server must not run as root, and there is neither a user postgres nor nobody to run it as.\n"
         "Run the tests as another user, or add one: useradd --system postgres"
     )
+
+
+def _check_name(uid: int) -> None:
+    """PostgreSQL's programs, which are those that may not run as root, look their user up."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise BackendUnavailable(
+            f"The server's programs want a user with a name, but the user id {uid} of this process has none.\n"
+            f"Run the tests as a user of /etc/passwd, or add one: useradd --uid {uid} tester"
+        ) from None

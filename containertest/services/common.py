@@ -5,12 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from containertest.errors import ConfigError
+from containertest.wait import WaitStrategy
 
 if TYPE_CHECKING:
     from containertest.settings import Settings
 
-__all__ = ["chosen_image", "identity"]
+__all__ = ["check", "chosen_image", "identity"]
+
+
+def check(server: Any, ours: Mapping[str, str]) -> None:
+    """Look at the values that a user gave a `Postgres` or a `Redis`.
+
+    :param ours: options that are not for the user, and what to use instead.
+    :raises ConfigError: if one is of a wrong type.
+    """
+    kind = type(server).__name__
+    for name, wanted, allowed in (
+        ("image", str, "an image name"),
+        ("password", (str, type(None)), "a text or None"),
+        ("options", Mapping, "a dict of server settings"),
+        ("memory", (str, type(None)), "an amount such as '512m', or None"),
+        ("wait", WaitStrategy, "Connection(), LogLine(text) or ListeningPort() of containertest.wait"),
+    ):
+        value = getattr(server, name)
+        if not isinstance(value, wanted) or (name == "image" and not value):
+            shown = f"a {type(value).__name__}" if name == "password" else repr(value)
+            raise ConfigError(f"{kind}({name}=…) is {shown}, but must be {allowed}.")
+    for name in server.options:
+        if instead := ours.get(str(name).lower()):
+            raise ConfigError(f"{kind}(options=…) has {name!r}, which is not to be set: {instead}.")
 
 
 def chosen_image(settings: Settings, service: str, image: str, default: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import chosen_image, identity
+from containertest.services.common import check, chosen_image, identity
 from containertest.services.programs import postgres_folders
 from containertest.spec import ContainerSpec, Endpoint, EntryPoint, LocalPlace, LocalSpec, Preparation, ServerSpec
 from containertest.wait import Connection, LogLine, WaitStrategy
@@ -43,6 +43,14 @@ FAST = {
     "max_connections": "200",
     "max_prepared_transactions": "64",
     "dynamic_shared_memory_type": "mmap",
+}
+
+_ADDRESS = "a server gets a free port of its own, which .port, .url and environ() tell"
+#: Options that this library sets itself, and what a user should use instead.
+OURS = {
+    "port": _ADDRESS,
+    "listen_addresses": _ADDRESS,
+    "unix_socket_directories": "servers are reached by TCP only",
 }
 
 
@@ -78,10 +86,17 @@ class Postgres:
     wait: WaitStrategy = field(default_factory=Connection)
 
     def __post_init__(self) -> None:
+        check(self, OURS)
         for name in ("username", "dbname"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > 50:
                 raise ConfigError(f"Postgres({name}=…) is {value!r}, but must have 1 to 50 bytes.")
+        # With such a name initdb fails, at its own statements (`CREATE EXTENSION plpgsql`).
+        if set(self.username) & set("\"$'\\") or self.username.startswith("pg_"):
+            raise ConfigError(
+                f"Postgres(username={self.username!r}) is no name for a superuser: PostgreSQL refuses quotes, dollar "
+                "signs and backslashes in it, and pg_ at its start."
+            )
         if self.dbname in ("postgres", "template0", "template1"):
             raise ConfigError(f"Postgres(dbname={self.dbname!r}) is PostgreSQL's own database: choose another name.")
         if self.password is not None and (not self.password or set(self.password) & set("\0\r\n")):

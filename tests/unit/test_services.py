@@ -13,6 +13,7 @@ from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
 from containertest.settings import Settings
 from containertest.spec import Endpoint, LocalPlace
+from containertest.wait import Connection, LogLine
 
 #: Passwords that break careless quoting.
 PASSWORDS = ("two words", "it's", 'say "hi"', "a@b/c%d:e?f#g", "back\\slash", "pässwörd", " ", "$(id)", "100%")
@@ -51,22 +52,15 @@ class RedisConfigTests(unittest.TestCase):
     def test_no_dump_is_configured(self) -> None:
         self.assertEqual((self.lines()["save"], self.lines()["appendonly"]), ('""', "no"))
 
-    def test_options_can_not_open_the_server(self) -> None:
-        lines = self.lines("secret", bind="0.0.0.0", requirepass="", port="1")
-        self.assertEqual(
-            [unquoted(lines[name]) for name in ("bind", "requirepass", "port")], ["127.0.0.1", "secret", "1234"]
-        )
-
 
 class PostgresCommandTests(unittest.TestCase):
-    def test_options_win_over_the_fast_ones_but_not_over_the_address(self) -> None:
-        wanted = Postgres(options={"fsync": True, "listen_addresses": "*", "work_mem": "64MB"})
+    def test_options_win_over_the_fast_ones(self) -> None:
+        wanted = Postgres(options={"fsync": True, "work_mem": "64MB"})
         place = LocalPlace({"postgres": Path("/pg")}, (15,), Path("/data"), "127.0.0.1", 1234, "s", Path())
         command = list(postgres.spec(wanted, Settings(), "s3cret").local.command(place))
         self.assertIn("fsync=on", command)
         self.assertIn("work_mem=64MB", command)
         self.assertIn("listen_addresses=127.0.0.1", command)
-        self.assertNotIn("listen_addresses=*", command)
 
     def test_password_is_on_no_command_line(self) -> None:
         place = LocalPlace(
@@ -133,10 +127,33 @@ class ArgumentTests(unittest.TestCase):
             (lambda: Postgres(dbname=7), "must have 1 to 50 bytes"),  # type: ignore[arg-type]
             (lambda: Postgres(password=""), "must not be empty"),
             (lambda: Postgres(password="a\nb"), "line breaks"),
+            (lambda: Postgres(password=b"x"), "is a bytes, but must be a text or None"),  # type: ignore[arg-type]
+            (lambda: Postgres(image=""), "must be an image name"),
+            (lambda: Postgres(memory=512), "is 512, but must be an amount such as '512m'"),  # type: ignore[arg-type]
+            (lambda: Postgres(wait=Connection), "must be Connection"),  # type: ignore[arg-type]
+            (lambda: Redis(wait="ready"), "must be Connection"),  # type: ignore[arg-type]
+            (lambda: Redis(options=["save"]), "must be a dict of server settings"),  # type: ignore[arg-type]
             (lambda: Redis(password=""), "1 to 512 characters"),
+            (lambda: Redis(password=7), "is an? int, but must be a text or None"),  # type: ignore[arg-type]
+            (lambda: LogLine(""), "must be given a part of the line"),
+            (lambda: LogLine("ready", occurrences=0), "must be a whole number, 1 or more"),
+            (lambda: LogLine("ready", timeout=0), "must be a number of seconds above 0"),
+            (lambda: Connection(timeout="1"), "must be a number of seconds above 0"),  # type: ignore[arg-type]
         ):
             with self.subTest(words), self.assertRaisesRegex(ConfigError, words):
                 make()
+
+    def test_options_can_not_open_the_server(self) -> None:
+        for make, name in (
+            (Postgres, "listen_addresses"),
+            (Postgres, "Port"),
+            (Postgres, "unix_socket_directories"),
+            (Redis, "bind"),
+            (Redis, "requirepass"),
+            (Redis, "PORT"),
+        ):
+            with self.subTest(name), self.assertRaisesRegex(ConfigError, f"has '{name}', which is not to be set"):
+                make(options={name: "x"})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("session", "checks", "queries"),
     ("services", "backends", "sqlscript", "sqlmessage", "files", "settings", "processes"),
     ("spec",),
-    ("wait",),
+    ("wait", "boundary"),
     ("errors",),
 )
 
