@@ -133,8 +133,8 @@ CREATE FUNCTION write_a_lot() RETURNS void LANGUAGE sql AS $$
     UPDATE country SET name = upper(name);
 $$;
 
-SELECT lo_from_bytea(4711, 'a large object');
-COMMENT ON LARGE OBJECT 4711 IS 'in the baseline';
+SELECT lo_from_bytea(54711, 'a large object');
+COMMENT ON LARGE OBJECT 54711 IS 'in the baseline';
 COMMENT ON TABLE author IS 'people';
 
 GRANT SELECT, INSERT, UPDATE ON country TO app;

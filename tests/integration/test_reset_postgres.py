@@ -7,12 +7,10 @@ import re
 import unittest
 from pathlib import Path
 
-from tests.integration.reset_server import TestDatabase, dump, server
+from tests.integration.reset_dump import dump
+from tests.integration.reset_server import TestDatabase, server
 
-#: A role that the tests may use; roles are the server's, not the database's.
-APP = "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN CREATE ROLE app; END IF; END $$;"
-
-SCHEMA = APP + Path(__file__).with_name("reset_schema.sql").read_text()
+SCHEMA = Path(__file__).with_name("reset_schema.sql").read_text()
 
 # name: statements, each of which dirties the database in a way of its own. Names that start with "clone" are those
 # that may cost a new clone of the database; all others may not.
@@ -113,11 +111,11 @@ DIRT = {
     # large objects
     "large object": "SELECT lo_from_bytea(0, 'new')",
     "large objects": "SELECT lo_create(0) FROM generate_series(1, 5)",
-    "clone: large object changed": "SELECT lo_put(4711, 0, 'X')",
-    "clone: large object extended": "SELECT lo_put(4711, 100000, 'X')",
-    "clone: large object gone": "SELECT lo_unlink(4711)",
-    "clone: large object's comment": "COMMENT ON LARGE OBJECT 4711 IS 'new'",
-    "clone: large object's rights": "GRANT SELECT ON LARGE OBJECT 4711 TO app",
+    "clone: large object changed": "SELECT lo_put(54711, 0, 'X')",
+    "clone: large object extended": "SELECT lo_put(54711, 100000, 'X')",
+    "clone: large object gone": "SELECT lo_unlink(54711)",
+    "clone: large object's comment": "COMMENT ON LARGE OBJECT 54711 IS 'new'",
+    "clone: large object's rights": "GRANT SELECT ON LARGE OBJECT 54711 TO app",
     # DDL
     "clone: create table": "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES",
     "clone: create table as": "CREATE TABLE t AS SELECT * FROM author",
