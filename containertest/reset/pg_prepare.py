@@ -41,7 +41,7 @@ REMOVE = """
 RECORD_ROWS = """
     UPDATE containertest.tracked t SET rows = n, template_rows = n, copied = n <= %(most)s
     FROM (SELECT rel, containertest.copy_lines(k, 'template_lines', %(most)s) AS n
-          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[])) found
+          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[]) AND care < 2) found
     WHERE found.rel = t.rel AND n > 0
 """
 
