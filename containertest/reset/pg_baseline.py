@@ -13,7 +13,13 @@ from psycopg2 import extensions, sql
 
 from containertest.errors import ResetError
 from containertest.reset import pg_prepare
-from containertest.reset.pg_clone import clone_database, drop_database, read_properties, write_properties
+from containertest.reset.pg_clone import (
+    clone_database,
+    drop_database,
+    read_properties,
+    snapshot_templates,
+    write_properties,
+)
 
 SUBSCRIPTIONS = """
     SELECT quote_ident(subname) FROM pg_subscription
@@ -127,7 +133,7 @@ class Baseline:
         """Make the template's baseline the current one again; a reset has to follow."""
         self._properties = self._template_properties
         if self._template != self._database.template:
-            self.drop_snapshot_template()
+            self._drop_snapshot_template()
             self.clone("the snapshot had DDL")
         elif self._snapshot is not None:
             self._snapshot = None
@@ -137,7 +143,7 @@ class Baseline:
             except psycopg2.Error as error:
                 self.clone(str(error))
 
-    def drop_snapshot_template(self) -> None:
+    def _drop_snapshot_template(self) -> None:
         """Drop the template database of a snapshot, if there is one."""
         former, self._template = self._template, self._database.template
         if former != self._template:
@@ -180,7 +186,8 @@ class Baseline:
     def _snapshot_by_template(self) -> None:
         """Keep a snapshot that has more than rows and sequences as a template database of its own."""
         former, name = self._template, self._database.name
-        template = f"ct_template_{name}"[:61] + ("_b" if former.endswith("_a") else "_a")
+        first, second = snapshot_templates(name)
+        template = second if former == first else first
         pg_prepare.prepare(self._database.connection)
         with self.cursor() as cursor:
             self._properties = read_properties(cursor, name)

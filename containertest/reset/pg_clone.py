@@ -6,6 +6,7 @@ That is, says the manual's page of CREATE DATABASE, all that belongs to the data
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from containertest.reset.pg_catalog import read_sql
 
 #: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
 PATIENCE = 30.0
+
+#: Bytes that a name may have; NAMEDATALEN in PostgreSQL's manual.
+LONGEST = 63
 
 #: Settings whose value is a list of names, not one string: SET search_path = a, b.
 LISTS = {
@@ -100,6 +104,15 @@ def _write_grants(cursor: Any, database: sql.Identifier, now: Properties, wanted
 
 def _role(name: str | None) -> sql.Composable:
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
+
+
+def snapshot_templates(name: str) -> tuple[str, str]:
+    """Return the two names that template databases of snapshots of the database ``name`` have in turn."""
+    stem = f"ct_template_{name}"
+    if len(stem.encode()) > LONGEST - 2:
+        # PostgreSQL would cut it, and make the same name of two.
+        stem = f"ct_template_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{stem}_a", f"{stem}_b"
 
 
 def drop_database(cursor: Any, name: str) -> None:

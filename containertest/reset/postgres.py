@@ -91,10 +91,6 @@ class PostgresReset:
         self._baseline.forget_snapshot()
         self.reset()
 
-    def close(self) -> None:
-        """Drop what ``snapshot()`` may have made outside of the database itself."""
-        self._baseline.drop_snapshot_template()
-
     def _bring_back(self) -> list[pg_others.Leftover]:
         leftovers: list[pg_others.Leftover] = []
         patient, settled = True, False

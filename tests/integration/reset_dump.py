@@ -14,12 +14,16 @@ from pathlib import Path
 from tests.integration.reset_server import TestDatabase, binaries
 
 #: What VACUUM, ANALYZE, rewriting and the passing of time change, and nobody means by a schema.
-PASSING = """relfilenode relpages reltuples relallvisible relallfrozen relfrozenxid relminmxid relhassubclass relhasindex
-    relhasrules relhastriggers reltoastrelid indcheckxmin datfrozenxid datminmxid datlastsysoid dathasloginevt""".split()
+PASSING = [
+    *("relfilenode", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid"),
+    *("relhassubclass", "relhasindex", "relhasrules", "relhastriggers", "reltoastrelid", "indcheckxmin"),
+]
 
 #: Columns that tell users' objects from the system's; a catalog with none of them is left out.
-OWNERS = """oid attrelid adrelid indexrelid inhrelid objid objoid seqrelid mapcfg ftrelid partrelid aggfnoid rngtypid
-    prrelid""".split()
+OWNERS = [
+    *("oid", "attrelid", "adrelid", "indexrelid", "inhrelid", "objid", "objoid", "seqrelid", "mapcfg", "ftrelid"),
+    *("partrelid", "aggfnoid", "rngtypid", "prrelid"),
+]
 
 CATALOGS = """
     SELECT format('pg_catalog.%%I', c.relname), min(a.attname) FILTER (WHERE a.attname = ANY (%(owners)s)),
@@ -89,7 +93,11 @@ def _lines(title: str, source: str, brief: bool) -> str:
 @functools.cache
 def pg_dump() -> Path | None:
     """Return the newest pg_dump of this machine, which dumps older servers too; None if there is none."""
-    places = [str(binaries() / "pg_dump"), *glob.glob("/usr/lib/postgresql/*/bin/pg_dump"), shutil.which("pg_dump") or ""]
+    places = [
+        str(binaries() / "pg_dump"),
+        *glob.glob("/usr/lib/postgresql/*/bin/pg_dump"),
+        shutil.which("pg_dump") or "",
+    ]
     found = {path: _version(path) for path in places if path and os.access(path, os.X_OK)}
     return Path(max(found, key=found.__getitem__)) if found else None
 
