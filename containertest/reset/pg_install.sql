@@ -148,6 +148,7 @@ BEGIN
         END IF;
         PERFORM setval(s.rel::regclass, s.last_value, s.is_called);
     END LOOP;
+    DISCARD SEQUENCES;  -- or currval() would return what setval() has set
 END $$;
 
 -- One table to its baseline. Only with triggers off: others may reference its rows.
