@@ -438,9 +438,12 @@ END $$;
 -- What Python keeps of a snapshot, besides snapshot_lines, to lay it over a new clone.
 CREATE FUNCTION containertest.describe_snapshot() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
     SELECT pg_catalog.json_build_object(
-        'tables', (SELECT pg_catalog.json_object_agg(rel, rows) FROM containertest.tracked WHERE in_snapshot),
-        'values', (SELECT pg_catalog.json_object_agg(rel, last_value) FROM containertest.sequences WHERE in_snapshot),
-        'called', (SELECT pg_catalog.json_object_agg(rel, is_called) FROM containertest.sequences WHERE in_snapshot)
+        'tables', (SELECT coalesce(pg_catalog.json_object_agg(rel, rows), '{}') FROM containertest.tracked
+            WHERE in_snapshot),
+        'values', (SELECT coalesce(pg_catalog.json_object_agg(rel, last_value), '{}') FROM containertest.sequences
+            WHERE in_snapshot),
+        'called', (SELECT coalesce(pg_catalog.json_object_agg(rel, is_called), '{}') FROM containertest.sequences
+            WHERE in_snapshot)
     )::text
 $$;
 

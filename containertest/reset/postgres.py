@@ -10,6 +10,8 @@ is cloned anew from the template. pg_install.sql has the details.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -81,15 +83,32 @@ class PostgresReset:
             self._report(leftovers, culprit or "the code before this reset")
 
     def snapshot(self) -> None:
-        """Make what is there now the baseline; to be called when no transaction is open."""
-        self._ready()
-        self._baseline.snapshot()
+        """Make what is there now the baseline.
+
+        Transactions that are still open are no part of it: they are ended, as ``reset`` does.
+        """
+        connection = self._ready()
+        with self._explained("No snapshot could be made of the database {!r}: {}"):
+            # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
+            leftovers = self._end_others(connection)
+            self._baseline.roll_back_prepared()
+            self._baseline.snapshot()
+        if leftovers:
+            self._report(leftovers, "the code before this snapshot")
 
     def restore(self) -> None:
         """Bring back the template's baseline and forget the snapshot."""
         self._ready()
-        self._baseline.forget_snapshot()
+        with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
+            self._baseline.forget_snapshot()
         self.reset()
+
+    @contextmanager
+    def _explained(self, text: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg2.Error as error:
+            raise ResetError(text.format(self._database.name, str(error).strip())) from error
 
     def _bring_back(self) -> list[pg_others.Leftover]:
         leftovers: list[pg_others.Leftover] = []
