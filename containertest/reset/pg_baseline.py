@@ -64,6 +64,17 @@ class Baseline:
         if not self._begin():
             self.clone("it is not new")
 
+    @property
+    def in_template(self) -> bool:
+        """Whether a template database of its own has the current baseline, not the one of the migrations."""
+        return self._template != self._database.template
+
+    def missing(self) -> bool:
+        """Whether the database is gone."""
+        with self._admin() as cursor:
+            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (self._database.name,))
+            return not cursor.rowcount
+
     def cursor(self) -> Any:
         """A plain cursor of the shared connection, whatever factory a test has set."""
         return self._database.connection.cursor(cursor_factory=extensions.cursor)
@@ -132,7 +143,8 @@ class Baseline:
     def forget_snapshot(self) -> None:
         """Make the template's baseline the current one again; a reset has to follow."""
         self._properties = self._template_properties
-        if self._template != self._database.template:
+        if self.in_template:
+            self._snapshot = None
             self._drop_snapshot_template()
             self.clone("the snapshot had DDL")
         elif self._snapshot is not None:

@@ -98,7 +98,8 @@ class PostgresReset:
 
     def restore(self) -> None:
         """Bring back the template's baseline and forget the snapshot."""
-        self._ready()
+        if not self._baseline.in_template:
+            self._ready()
         with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
             self._baseline.forget_snapshot()
         self.reset()
@@ -162,7 +163,13 @@ class PostgresReset:
 
     def _ready(self) -> Any:
         """Return the shared connection, in no transaction; a new one if the old is of no use."""
-        connection = self._database.connection
+        try:
+            connection = self._database.connection
+        except psycopg2.OperationalError:
+            if not self._baseline.missing():
+                raise
+            self._baseline.clone("it was gone")
+            connection = self._database.connection
         if not self._session.ready(connection):
             self._database.close()
             connection = self._database.connection
