@@ -83,12 +83,22 @@ class TestDatabase:
         connection = self.connect(self.template)
         if schema:
             connection.cursor().execute(schema)
-        if prepare:
-            prepare_template(connection)
         connection.close()
-        with self.admin(role) as cursor:
-            clone_database(cursor, self.template, self.name)
         self._connection = None
+        if prepare:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Prepare the template and clone the database from it."""
+        connection = self.connect(self.template)
+        prepare_template(connection)
+        connection.close()
+        self.clone()
+
+    def clone(self) -> None:
+        """Make the database from the template as it is."""
+        with self.admin(self.role) as cursor:
+            clone_database(cursor, self.template, self.name)
 
     @contextlib.contextmanager
     def admin(self, role: str = USER):

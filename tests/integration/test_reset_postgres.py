@@ -246,11 +246,11 @@ def copy(text, what="country", how=""):
     return run
 
 
-def other(*statements, role="tester", autocommit=True, close=False):
+def other(*statements, role=None, autocommit=True, close=False):
     """Run statements on another connection."""
 
     def run(case):
-        connection = case.connect(user=role, autocommit=autocommit)
+        connection = case.connect(user=role or case.role, autocommit=autocommit)
         for statement in statements:
             case.execute(statement, connection)
         if close:
