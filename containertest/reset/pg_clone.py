@@ -22,10 +22,10 @@ PATIENCE = 30.0
 #: Bytes that a name may have; NAMEDATALEN in PostgreSQL's manual.
 LONGEST = 63
 
-#: Settings whose value is a list of names, not one string: SET search_path = a, b.
+#: Settings whose stored value is a list of quoted names: SET search_path = a, "b c". Source: GUC_LIST_QUOTE.
 LISTS = {
-    "search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "datestyle",
-    "synchronous_standby_names", "unix_socket_directories",
+    "search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries",
+    "shared_preload_libraries", "unix_socket_directories",
 }  # fmt: skip
 
 
@@ -45,7 +45,9 @@ def read_properties(cursor: Any, name: str) -> Properties:
     """Read what belongs to the database ``name`` as a whole."""
     cursor.execute(read_sql("pg_settings.sql"), (name,))
     acl, limit, comment, owner, settings, grants = cursor.fetchone()
-    return Properties(None if acl is None else tuple(acl), limit, comment, owner, tuple(settings), tuple(grants))
+    return Properties(
+        None if acl is None else tuple(sorted(acl)), limit, comment, owner, tuple(settings), tuple(grants)
+    )
 
 
 def write_properties(cursor: Any, name: str, wanted: Properties) -> None:

@@ -351,13 +351,20 @@ BEGIN
     RETURN format('done 0 %s %s', pg_snapshot_xmin(snapshot)::text::bigint & 4294967295, deleted);
 END $$;
 
--- Taken when the clone is new: all there is is the baseline. Returns the horizon, or '' when it is not new.
-CREATE FUNCTION containertest.begin(database oid) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Taken when the clone is new: all there is is the baseline. Returns the horizon, or '' when it is not new. If
+-- there is a "since", the horizon before it was cloned, then whatever has been written in it is fresh.
+CREATE FUNCTION containertest.begin(database oid, since text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    marked oid[];
 BEGIN
-    IF (SELECT array_agg(rel) FROM containertest.marks) IS DISTINCT FROM '{0}' THEN
+    SELECT array_agg(rel) INTO marked FROM containertest.marks;
+    IF marked = '{0}' THEN
+        RETURN containertest.count_all(database);
+    ELSIF since = '' OR 0::oid <> ALL (coalesce(marked, '{}')) THEN
         RETURN '';
     END IF;
-    RETURN containertest.count_all(database);
+    PERFORM containertest.count_all(database);
+    RETURN since;
 END $$;
 
 CREATE FUNCTION containertest.count_all(database oid) RETURNS text LANGUAGE plpgsql AS $$

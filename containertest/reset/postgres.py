@@ -129,7 +129,7 @@ class PostgresReset:
                 else:
                     self._note(word, rest)
                     return leftovers
-            except psycopg2.errors.LockNotAvailable:
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
                 leftovers += self._end_others(connection)
             except psycopg2.Error as error:
                 if connection.closed and attempt < ATTEMPTS - 1:
