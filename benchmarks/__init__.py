@@ -1,0 +1,1 @@
+"""What containertest costs, next to what one would use instead; run by ``python -m benchmarks``."""
