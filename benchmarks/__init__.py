@@ -1,1 +1,1 @@
-"""Comparisons with the alternatives: ``make bench``."""
+"""What containertest costs, next to what one would use instead: ``make bench``, or ``python -m benchmarks``."""

@@ -74,7 +74,9 @@ def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
     if key.startswith("postgres-"):
         with closing(postgres.connect(endpoint)) as admin:
             admin.autocommit = True
-            for name in (*entry["databases"], *entry["templates"]):
+            for name in entry["databases"]:
+                databases.drop_own(admin, name)
+            for name in entry["templates"]:
                 databases.drop(admin, name)
         return
     with closing(redis.connect(replace(endpoint, database="0"), decode_responses=True)) as registry:

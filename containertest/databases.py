@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from containertest.errors import BackendUnavailable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from containertest.leases import Lease
     from containertest.migrations import Migrations
 
-__all__ = ["claim", "drop", "template"]
+__all__ = ["claim", "drop", "drop_own", "template"]
 
 
 def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None]) -> str:
@@ -79,7 +79,7 @@ def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
     """
     name = _reserve(lease, wanted, [*myself(), purpose])
     with closing(_maintenance(lease)) as admin:
-        drop(admin, name)
+        drop_own(admin, name)
         clone(admin, name, template)
     return name
 
@@ -131,19 +131,30 @@ def _plain(name: str) -> str:
 def give_up(lease: Lease, name: str) -> None:
     """Drop the database ``name`` and let others have the name."""
     with closing(_maintenance(lease)) as admin:
-        drop(admin, name)
+        drop_own(admin, name)
     with lease.session.state() as state:
         state["servers"].get(lease.key, {"databases": {}})["databases"].pop(name, None)
 
 
 def clone(admin: psycopg2.extensions.connection, name: str, source: str) -> None:
-    """Create the database ``name`` as a copy of ``source``, which nobody may be connected to."""
-    _run(admin, "CREATE DATABASE {} TEMPLATE {}", name, source)
+    """Create the database ``name`` as a copy of ``source``, with what belongs to the database as a whole."""
+    from containertest.reset.pg_clone import clone_database
+
+    with _explained(admin), admin.cursor() as cursor:
+        clone_database(cursor, source, name)
 
 
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name``, if there is one, whoever is connected to it."""
     _run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:
+    """Drop a process' database ``name``, and the template databases that its snapshots may have left."""
+    from containertest.reset.pg_clone import snapshot_templates
+
+    for database in (name, *snapshot_templates(name)):
+        drop(admin, database)
 
 
 def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
@@ -153,12 +164,18 @@ def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
 
 
 def _run(admin: psycopg2.extensions.connection, statement: str, *names: str) -> None:
-    import psycopg2.errors
     from psycopg2 import sql
 
+    with _explained(admin), admin.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def _explained(admin: psycopg2.extensions.connection) -> Iterator[None]:
+    import psycopg2.errors
+
     try:
-        with admin.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        yield
     except psycopg2.errors.InsufficientPrivilege as error:
         raise BackendUnavailable(
             f"The role {admin.info.user!r} may not create databases, and tests never run in a database that is not "

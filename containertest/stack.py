@@ -210,12 +210,16 @@ class Stack:
                 self._redis_reset.reset()
 
     def reset_all(self) -> None:
-        """Bring whatever there is back to its baseline; Redis first, which can't fail for a test's leftovers."""
+        """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
         self._ensure()
-        if self._redis:
-            self.reset_redis()
-        if self._postgres:
-            self.reset_database()
+        if self._redis_reset and self._database_reset:
+            self._redis_reset.begin()
+        try:
+            if self._postgres:
+                self.reset_database()
+        finally:
+            if self._redis:
+                self.reset_redis()
 
     def snapshot(self, *, taken: bool = False) -> None:
         """Make what is there now the baseline; ``taken`` by a manager, until that is stopped."""

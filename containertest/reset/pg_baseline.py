@@ -13,12 +13,23 @@ from psycopg2 import extensions, sql
 
 from containertest.errors import ResetError
 from containertest.reset import pg_prepare
-from containertest.reset.pg_clone import clone_database, drop_database, read_properties, write_properties
+from containertest.reset.pg_clone import (
+    clone_database,
+    drop_database,
+    read_properties,
+    snapshot_templates,
+    write_properties,
+)
 
 SUBSCRIPTIONS = """
     SELECT quote_ident(subname) FROM pg_subscription
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+
+HORIZON = "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint & 4294967295)::text"
+
+#: How often a database is cloned anew when somebody writes to the clone before we have looked at it.
+ATTEMPTS = 5
 
 LOG = logging.getLogger("containertest")
 
@@ -57,6 +68,17 @@ class Baseline:
             self._properties = self._template_properties = read_properties(cursor, database.name)
         if not self._begin():
             self.clone("it is not new")
+
+    @property
+    def in_template(self) -> bool:
+        """Whether a template database of its own has the current baseline, not the one of the migrations."""
+        return self._template != self._database.template
+
+    def missing(self) -> bool:
+        """Whether the database is gone."""
+        with self._admin() as cursor:
+            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (self._database.name,))
+            return not cursor.rowcount
 
     def cursor(self) -> Any:
         """A plain cursor of the shared connection, whatever factory a test has set."""
@@ -100,19 +122,27 @@ class Baseline:
         """Replace the database by a new clone; ``ResetError`` if that fails."""
         LOG.info("database %s: cloned anew (%s)", self._database.name, reason.strip())
         try:
-            self._replace()
-            usable = self._begin()
-            if usable and self._snapshot is not None:
-                self._lay_snapshot(*self._snapshot)
+            usable = self._clone()
         except psycopg2.Error as error:
             raise ResetError(
                 f"The database {self._database.name!r} could not be cloned anew from {self._template!r}: {error}"
             ) from error
         if not usable:
             raise ResetError(
-                f"The template database {self._template!r} is not as it was prepared: its unlogged tables are "
-                "empty, as after a crash of the server. Start a new server."
+                f"The database {self._database.name!r} was cloned anew from {self._template!r}, but is not new. Either "
+                "something goes on writing to it (a thread or process that a test has left: end it before the test "
+                "ends), or the template's unlogged tables are empty, as after a crash of the server: start a new one."
             )
+
+    def _clone(self) -> bool:
+        for _ in range(ATTEMPTS):
+            since = self._replace()
+            if self._begin():
+                if self._snapshot is not None:
+                    self._lay_snapshot(*self._snapshot)
+                return True
+        # Somebody is faster than we are, each time. The next reset undoes what has been written.
+        return self._snapshot is None and self._begin(since)
 
     def snapshot(self) -> None:
         """Make what is there now the baseline."""
@@ -126,8 +156,9 @@ class Baseline:
     def forget_snapshot(self) -> None:
         """Make the template's baseline the current one again; a reset has to follow."""
         self._properties = self._template_properties
-        if self._template != self._database.template:
-            self.drop_snapshot_template()
+        if self.in_template:
+            self._snapshot = None
+            self._drop_snapshot_template()
             self.clone("the snapshot had DDL")
         elif self._snapshot is not None:
             self._snapshot = None
@@ -137,32 +168,39 @@ class Baseline:
             except psycopg2.Error as error:
                 self.clone(str(error))
 
-    def drop_snapshot_template(self) -> None:
+    def _drop_snapshot_template(self) -> None:
         """Drop the template database of a snapshot, if there is one."""
         former, self._template = self._template, self._database.template
         if former != self._template:
             with self._admin() as cursor:
                 drop_database(cursor, former)
 
-    def _begin(self) -> bool:
-        """Take what there is for the baseline; False when something has been written there already."""
+    def _begin(self, since: str = "") -> bool:
+        """Take what there is for the baseline; False when something has been written there already.
+
+        With ``since``, the horizon before it was cloned, what has been written is undone by the next reset.
+        """
         with self.cursor() as cursor:
             cursor.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
             self.oid = str(cursor.fetchone()[0])
-        horizon = self.call("begin({})", self.oid)
+        horizon = self.call("begin({}, {})", self.oid, since)
         if horizon:
             self.horizon = self._template_horizon = horizon[0]
         self.seen = "0"
         return bool(horizon)
 
-    def _replace(self) -> None:
+    def _replace(self) -> str:
+        """Replace the database by a clone and return the horizon before that."""
         with contextlib.suppress(psycopg2.Error):  # broken, or gone: then DROP DATABASE has the last word
             self.roll_back_prepared()
             self._drop_subscriptions()
         self._database.close()
         with self._admin() as cursor:
             drop_database(cursor, self._database.name)
+            cursor.execute(HORIZON)
+            horizon: str = cursor.fetchone()[0]
             clone_database(cursor, self._template, self._database.name, self._properties)
+            return horizon
 
     def _keep_snapshot(self) -> None:
         lines = io.BytesIO()
@@ -180,7 +218,8 @@ class Baseline:
     def _snapshot_by_template(self) -> None:
         """Keep a snapshot that has more than rows and sequences as a template database of its own."""
         former, name = self._template, self._database.name
-        template = f"ct_template_{name}"[:61] + ("_b" if former.endswith("_a") else "_a")
+        first, second = snapshot_templates(name)
+        template = second if former == first else first
         pg_prepare.prepare(self._database.connection)
         with self.cursor() as cursor:
             self._properties = read_properties(cursor, name)

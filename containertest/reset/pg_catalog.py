@@ -10,7 +10,7 @@ from typing import Any
 FOREIGN_KEYS = "SELECT DISTINCT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
 
 SEQUENCES = """
-    SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), s.seqcache > 1, c.relpersistence = 'u'
+    SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), s.seqcache > 1, c.relpersistence = 'u', s.seqstart
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid
     WHERE c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'containertest')
         AND pg_has_role(c.relowner, 'USAGE')
@@ -39,6 +39,7 @@ class Sequence:
     name: str
     caching: bool
     unlogged: bool
+    start: int
     last_value: int
     is_called: bool
 
@@ -66,14 +67,14 @@ def read_tables(cursor: Any) -> list[Table]:
 def read_sequences(cursor: Any) -> list[Sequence]:
     """Read all sequences and their states."""
     cursor.execute(SEQUENCES)
-    found = cursor.fetchall()
+    found: list[tuple[Any, ...]] = cursor.fetchall()
     states: dict[int, tuple[int, bool]] = {}
     for batch in batches(found, 100):
         cursor.execute(
             " UNION ALL ".join(f"SELECT {row[0]}::bigint, last_value, is_called FROM {row[1]}" for row in batch)
         )
         states.update({oid: (value, called) for oid, value, called in cursor.fetchall()})
-    return [Sequence(oid, name, caching, unlogged, *states[oid]) for oid, name, caching, unlogged in found]
+    return [Sequence(*(row + states[row[0]])) for row in found]
 
 
 def sort_for_deletion(tables: list[Table], references: Iterable[tuple[int, int]]) -> None:

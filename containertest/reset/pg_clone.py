@@ -6,6 +6,7 @@ That is, says the manual's page of CREATE DATABASE, all that belongs to the data
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from containertest.reset.pg_catalog import read_sql
 #: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
 PATIENCE = 30.0
 
-#: Settings whose value is a list of names, not one string: SET search_path = a, b.
+#: Bytes that a name may have; NAMEDATALEN in PostgreSQL's manual.
+LONGEST = 63
+
+#: Settings whose stored value is a list of quoted names: SET search_path = a, "b c". Source: GUC_LIST_QUOTE.
 LISTS = {
-    "search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "datestyle",
-    "synchronous_standby_names", "unix_socket_directories",
+    "search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries",
+    "shared_preload_libraries", "unix_socket_directories",
 }  # fmt: skip
 
 
@@ -41,7 +45,9 @@ def read_properties(cursor: Any, name: str) -> Properties:
     """Read what belongs to the database ``name`` as a whole."""
     cursor.execute(read_sql("pg_settings.sql"), (name,))
     acl, limit, comment, owner, settings, grants = cursor.fetchone()
-    return Properties(None if acl is None else tuple(acl), limit, comment, owner, tuple(settings), tuple(grants))
+    return Properties(
+        None if acl is None else tuple(sorted(acl)), limit, comment, owner, tuple(settings), tuple(grants)
+    )
 
 
 def write_properties(cursor: Any, name: str, wanted: Properties) -> None:
@@ -100,6 +106,15 @@ def _write_grants(cursor: Any, database: sql.Identifier, now: Properties, wanted
 
 def _role(name: str | None) -> sql.Composable:
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
+
+
+def snapshot_templates(name: str) -> tuple[str, str]:
+    """Return the two names that template databases of snapshots of the database ``name`` have in turn."""
+    stem = f"ct_template_{name}"
+    if len(stem.encode()) > LONGEST - 2:
+        # PostgreSQL would cut it, and make the same name of two.
+        stem = f"ct_template_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{stem}_a", f"{stem}_b"
 
 
 def drop_database(cursor: Any, name: str) -> None:

@@ -1,5 +1,5 @@
 -- What tracking needs, in a schema of its own. Run once, in the template database, by pg_prepare.py, which
--- then adds a trigger to each table and generates wipe(), strayed() and unlogged_moved().
+-- then adds triggers to the tables and generates wipe(), strayed() and unlogged_moved().
 --
 -- "Fresh" is what was written since the horizon, the transaction id at which everything there was baseline.
 -- age() counts from the current transaction backwards, so a row is fresh when age(xmin) <= age(horizon).
@@ -7,19 +7,23 @@
 CREATE SCHEMA containertest;
 GRANT USAGE ON SCHEMA containertest TO PUBLIC;
 
--- One row for each statement that wrote. 0 is always there: it is lost, with all unlogged data, when the server
--- crashes. 1 stands for DDL. No index: concurrent writers must not wait for each other.
-CREATE UNLOGGED TABLE containertest.marks (rel oid NOT NULL);
+-- One row for each statement that wrote: the place of its table, as text, since that is what a trigger's arguments
+-- are. 0 is always there: it is lost, with all unlogged data, when the server crashes. -1 stands for DDL. Only fresh
+-- ones count; the others are deleted now and then, by tidy(). No index: concurrent writers must not wait for each
+-- other.
+CREATE UNLOGGED TABLE containertest.marks (place text NOT NULL);
 GRANT INSERT ON containertest.marks TO PUBLIC;
-INSERT INTO containertest.marks VALUES (0);
+INSERT INTO containertest.marks VALUES ('0');
 
 CREATE TABLE containertest.tracked (
     rel oid PRIMARY KEY,
-    place int NOT NULL,                    -- the order of deletion: what references others comes first
+    place int NOT NULL UNIQUE,             -- the order of deletion: what references others comes first
     name text NOT NULL,                    -- quoted and qualified
     columns text[] NOT NULL,               -- those that can be inserted, quoted
     members oid[] NOT NULL,                -- itself and all tables that inherit from it, partitions included
     care int NOT NULL,                     -- 1: only with triggers and rules off; 2: only by a new clone
+    watched boolean NOT NULL DEFAULT false,          -- UPDATE, DELETE and TRUNCATE are noted too: see watch()
+    template_watched boolean NOT NULL DEFAULT false,
     rows bigint NOT NULL DEFAULT 0,        -- of its own, in the current baseline
     template_rows bigint NOT NULL DEFAULT 0,
     copied boolean NOT NULL DEFAULT true,  -- template_lines has all its rows
@@ -39,8 +43,13 @@ CREATE TABLE containertest.sequences (
     is_called boolean NOT NULL,
     template_value bigint NOT NULL,
     template_called boolean NOT NULL,
-    in_snapshot boolean NOT NULL DEFAULT false
+    in_snapshot boolean NOT NULL DEFAULT false,
+    shown bigint GENERATED ALWAYS AS (CASE WHEN is_called THEN last_value END) STORED
 );
+-- Counts the calls of setval() with three arguments, where pg_setval.sql is in use; -1 where it isn't.
+CREATE SEQUENCE containertest.setvals MINVALUE -1 START 1;
+SELECT setval('containertest.setvals', -1);
+GRANT USAGE ON SEQUENCE containertest.setvals TO PUBLIC;
 
 -- How many there are in the baseline of things that have neither triggers nor event triggers.
 CREATE TABLE containertest.counts (
@@ -48,13 +57,15 @@ CREATE TABLE containertest.counts (
     settings bigint NOT NULL,
     comments bigint NOT NULL,
     objects bigint NOT NULL,
-    pages bigint NOT NULL
+    pages bigint NOT NULL,
+    things bigint NOT NULL,                -- those that things() sees; -1 when looking at them is not enough
+    in_snapshot boolean NOT NULL           -- whether tables or sequences are in_snapshot
 );
-INSERT INTO containertest.counts VALUES (0, 0, 0, 0, 0);
+INSERT INTO containertest.counts VALUES (0, 0, 0, 0, 0, -1, false);
 
 CREATE FUNCTION containertest.mark() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO containertest.marks VALUES (TG_RELID);
+    INSERT INTO containertest.marks VALUES (TG_ARGV[0]);
     RETURN NULL;
 END $$;
 
@@ -77,7 +88,7 @@ BEGIN
         END IF;
     END IF;
     IF permanent THEN
-        INSERT INTO containertest.marks VALUES (1);
+        INSERT INTO containertest.marks VALUES ('-1');
     END IF;
 END $$;
 
@@ -97,6 +108,53 @@ BEGIN
     );
 END $$;
 
+-- Has UPDATE, DELETE and TRUNCATE noted, of tables that have rows in the baseline or are inherited by such. In others
+-- they can only hit rows whose INSERT was noted, and needn't pay for it.
+CREATE FUNCTION containertest.watch() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t containertest.tracked;
+BEGIN
+    PERFORM set_config('containertest.resetting', 'on', true);
+    FOR t IN
+        UPDATE containertest.tracked k SET watched = true
+        WHERE NOT watched AND (care = 2 OR EXISTS (
+            SELECT FROM containertest.tracked m WHERE m.rel = ANY (k.members) AND m.rows > 0
+        )) RETURNING *
+    LOOP
+        PERFORM containertest.triggers_off();  -- event triggers of the user's are not for us
+        EXECUTE format(
+            'CREATE TRIGGER containertest_more BEFORE UPDATE OR DELETE OR TRUNCATE ON %1$s'
+            ' FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark(%2$s);'
+            'ALTER TABLE %1$s ENABLE ALWAYS TRIGGER containertest_more', t.name, t.place
+        );
+    END LOOP;
+    PERFORM containertest.hide();
+    PERFORM set_config('containertest.resetting', 'off', true);
+END $$;
+
+CREATE FUNCTION containertest.unwatch() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t containertest.tracked;
+BEGIN
+    PERFORM set_config('containertest.resetting', 'on', true);
+    FOR t IN UPDATE containertest.tracked SET watched = false WHERE watched AND NOT template_watched RETURNING * LOOP
+        PERFORM containertest.triggers_off();
+        EXECUTE format('DROP TRIGGER containertest_more ON %s', t.name);
+    END LOOP;
+    PERFORM set_config('containertest.resetting', 'off', true);
+END $$;
+
+-- Internal triggers fire like others, but pg_dump, information_schema and migration tools pass them over.
+CREATE FUNCTION containertest.hide() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        PERFORM set_config('allow_system_table_mods', 'on', true);
+        UPDATE pg_trigger SET tgisinternal = true
+        WHERE tgfoid = 'containertest.mark'::regproc AND NOT tgisinternal;
+        PERFORM set_config('allow_system_table_mods', 'off', true);
+    END IF;
+END $$;
+
 -- Users' triggers, foreign keys and rules off until the transaction ends; false without the right to do so.
 CREATE FUNCTION containertest.triggers_off() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -106,26 +164,23 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN false;
 END $$;
 
--- Sequences that are not as in the baseline. pg_sequence_last_value() is the fastest way to read one, but
--- returns NULL for any value that is not called yet: strayed() reads those that are so in the template.
-CREATE FUNCTION containertest.moved() RETURNS oid[] LANGUAGE plpgsql AS $$
+-- Sequences whose values, not called yet, are not those of the baseline. pg_sequence_last_value() is by far the fastest
+-- way to read a sequence, but returns NULL for any such value. Only setval() with three arguments and TRUNCATE ...
+-- RESTART IDENTITY leave one behind. So when setval() was called, strayed() reads the sequences that are so in the
+-- template; the few among them that don't begin at their start it reads each time.
+CREATE FUNCTION containertest.astray(setvals boolean, with_snapshot boolean) RETURNS oid[] LANGUAGE plpgsql AS $$
 DECLARE
-    result oid[];
-    odd oid[];
-    strays oid[];
+    result oid[] := containertest.strayed(setvals);
     differs boolean;
     s containertest.sequences;
 BEGIN
-    SELECT array_agg(rel) FILTER (WHERE is_called), array_agg(rel) FILTER (WHERE NOT is_called) INTO result, odd
-    FROM containertest.sequences
-    WHERE CASE WHEN is_called THEN pg_sequence_last_value(rel) IS DISTINCT FROM last_value ELSE in_snapshot END;
-    strays := containertest.strayed();
-    IF strays <> '{}' THEN
-        SELECT result || array_agg(rel) INTO result FROM containertest.sequences
-        WHERE rel = ANY (strays) AND NOT is_called AND NOT in_snapshot;
+    IF result <> '{}' THEN
+        result := ARRAY(
+            SELECT rel FROM containertest.sequences WHERE rel = ANY (result) AND NOT is_called AND NOT in_snapshot
+        );
     END IF;
-    IF odd IS NOT NULL THEN
-        FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (odd) LOOP
+    IF with_snapshot THEN
+        FOR s IN SELECT * FROM containertest.sequences WHERE in_snapshot AND NOT is_called LOOP
             EXECUTE format('SELECT is_called OR last_value <> $1 FROM %s', s.name) INTO differs USING s.last_value;
             IF differs THEN
                 result := result || s.rel;
@@ -135,19 +190,49 @@ BEGIN
     RETURN result;
 END $$;
 
--- All sessions drop values they have taken ahead when the sequence gets a new file, which ALTER SEQUENCE does.
-CREATE FUNCTION containertest.set_back(moved oid[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Sequences to the baseline; whether one wasn't there.
+CREATE FUNCTION containertest.set_back(setvals boolean, with_snapshot boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
+    strays oid[] := containertest.astray(setvals, with_snapshot);
+    moved boolean := false;
     s containertest.sequences;
 BEGIN
-    FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (moved) LOOP
-        IF s.caching THEN
-            PERFORM set_config('containertest.resetting', 'on', true);
-            EXECUTE format('ALTER SEQUENCE %s RESTART', s.name);
-            PERFORM set_config('containertest.resetting', 'off', true);
-        END IF;
-        PERFORM setval(s.rel::regclass, s.last_value, s.is_called);
+    FOR s IN SELECT * FROM containertest.sequences WHERE pg_sequence_last_value(rel) IS DISTINCT FROM shown LOOP
+        moved := containertest.set_one_back(s);
     END LOOP;
+    IF strays <> '{}' THEN
+        FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (strays) LOOP
+            moved := containertest.set_one_back(s);
+        END LOOP;
+    END IF;
+    IF moved THEN
+        DISCARD SEQUENCES;  -- or currval() would return what setval() has set
+    END IF;
+    RETURN moved;
+END $$;
+
+-- All sessions drop values they have taken ahead when the sequence gets a new file, which ALTER SEQUENCE does.
+CREATE FUNCTION containertest.set_one_back(s containertest.sequences) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF s.caching THEN
+        PERFORM set_config('containertest.resetting', 'on', true);
+        EXECUTE format('ALTER SEQUENCE %s RESTART', s.name);
+        PERFORM set_config('containertest.resetting', 'off', true);
+    END IF;
+    RETURN containertest.set_value(s.rel::regclass, s.last_value, s.is_called) IS NOT NULL;
+END $$;
+
+-- A table and those that inherit from it to the baseline. Only with triggers off: others may reference their rows.
+CREATE FUNCTION containertest.refill_tree(at int, fresh int) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    member oid;
+BEGIN
+    FOREACH member IN ARRAY (SELECT members FROM containertest.tracked WHERE place = at) LOOP
+        IF NOT containertest.refill(member, fresh) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
 END $$;
 
 -- One table to its baseline. Only with triggers off: others may reference its rows.
@@ -165,6 +250,15 @@ BEGIN
     EXECUTE format('DELETE FROM ONLY %s WHERE age(xmin) <= $1', t.name) USING fresh;
     PERFORM containertest.insert_missing(t);
     RETURN true;
+END $$;
+
+-- How many rows a table and those that inherit from it have in the current baseline.
+CREATE FUNCTION containertest.rows_at(at int) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (
+        SELECT sum(m.rows) FROM containertest.tracked t JOIN containertest.tracked m ON m.rel = ANY (t.members)
+        WHERE t.place = at
+    );
 END $$;
 
 CREATE FUNCTION containertest.insert_missing(t containertest.tracked) RETURNS void LANGUAGE plpgsql AS $$
@@ -245,16 +339,16 @@ END $$;
 
 -- The whole reset, in one call. Returns a word and what Python has to remember or to do:
 --   clean XMAX                  nothing to do; nothing is written as long as XMAX is the snapshot's xmax
---   done XMAX HORIZON DELETED   brought back
+--   done XMAX HORIZON DELETED MARKS   brought back; so many rows were deleted, so many marks are there
 --   busy, prepared, settings, clone, lost    see postgres.py
 CREATE FUNCTION containertest.reset(database oid, seen text, horizon xid, patient boolean, settled boolean)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     alone boolean;
 BEGIN
-    PERFORM pg_catalog.pg_advisory_unlock_all();
-    IF pg_catalog.current_setting('max_prepared_transactions') <> '0'
-        AND EXISTS (SELECT FROM pg_catalog.pg_prepared_xact() p WHERE p.dbid = database) THEN
+    -- Two things in one query; what the function returns is never null.
+    IF pg_catalog.pg_advisory_unlock_all() IS NULL
+        OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xact() p WHERE p.dbid = database) THEN
         RETURN 'prepared';
     END IF;
     alone := pg_catalog.pg_stat_get_db_numbackends(database) <= 1;
@@ -268,34 +362,54 @@ BEGIN
     RETURN containertest.bring_back(database, horizon, alone, settled);
 END $$;
 
+-- The first look at everything else is one query: each query costs ten microseconds, whatever it does.
 CREATE FUNCTION containertest.bring_back(database oid, horizon xid, alone boolean, settled boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     fresh int := age(horizon);
-    marked oid[];
-    moved oid[];
-    verdict text;
+    snapshot pg_snapshot := pg_current_snapshot();
+    marked int[];
+    marks bigint;
+    setvals bigint := pg_sequence_last_value('containertest.setvals'::regclass);
+    verdict text := '';
+    same boolean;
+    with_snapshot boolean;
+    moved boolean;
     own xid8;
-    snapshot pg_snapshot;
-    off boolean := false;
     deleted bigint := 0;
     n bigint;
-    t record;
-    member oid;
+    at int;
 BEGIN
-    SELECT array_agg(DISTINCT rel) INTO marked FROM containertest.marks;
-    IF marked IS NULL OR marked[1] <> 0 THEN
-        RETURN 'lost';
-    ELSIF marked[2] = 1 THEN
+    SELECT count(*), array_agg(DISTINCT place::int ORDER BY place::int) FILTER (WHERE place = '0' OR age(xmin) <= fresh)
+    INTO marks, marked FROM containertest.marks;
+    IF marked[1] = -1 THEN
         RETURN 'clone';
+    ELSIF marked IS NULL OR marked[1] <> 0 THEN
+        RETURN 'lost';
     END IF;
-    verdict := containertest.besides(database, fresh, settled);
-    IF verdict IN ('clone', 'settings') THEN
-        RETURN verdict;
+    SELECT t.found = c.things AND t.kept = c.things, c.in_snapshot INTO same, with_snapshot
+    FROM containertest.counts c, (
+        SELECT count(*) AS found, count(*) FILTER (WHERE age(a.xmin) > fresh) AS kept
+        FROM (
+            SELECT xmin FROM pg_event_trigger
+            UNION ALL SELECT xmin FROM pg_largeobject_metadata
+            UNION ALL SELECT xmin FROM pg_database WHERE oid = database
+            UNION ALL SELECT xmin FROM pg_db_role_setting WHERE setdatabase = database
+            UNION ALL SELECT xmin FROM pg_shdescription
+                WHERE objoid = database AND classoid = 'pg_database'::regclass
+        ) a
+    ) t;
+    IF settled OR NOT same THEN
+        verdict := containertest.besides(database, fresh, settled);
+        IF verdict IN ('clone', 'settings') THEN
+            RETURN verdict;
+        END IF;
     END IF;
-    moved := containertest.moved();
-    IF marked = '{0}' AND moved IS NULL AND verdict = '' AND NOT settled THEN
-        snapshot := pg_current_snapshot();
+    moved := containertest.set_back(setvals IS NOT NULL, with_snapshot);
+    IF marked = '{0}' AND NOT moved AND verdict = '' AND NOT settled THEN
+        IF setvals > 0 AND alone THEN
+            PERFORM containertest.set_value('containertest.setvals', 1, false);
+        END IF;
         RETURN 'clean ' || CASE WHEN alone OR pg_snapshot_xmin(snapshot) = pg_snapshot_xmax(snapshot)
             THEN pg_snapshot_xmax(snapshot)::text ELSE '0' END;
     END IF;
@@ -303,60 +417,53 @@ BEGIN
     -- From here on a transaction id of our own: what others write later is fresh the next time, and what they
     -- wrote before is seen by the statement that reads the marks.
     own := pg_current_xact_id();
-    snapshot := pg_current_snapshot();
-    alone := alone OR pg_snapshot_xmin(snapshot) = own;
-    SELECT array_agg(DISTINCT rel) INTO marked FROM containertest.marks;
-    FOR t IN
-        SELECT k.rel, k.place, k.members, k.care, max(k.care) OVER () AS most_care,
-            CASE WHEN cardinality(k.members) = 1 THEN k.rows
-                ELSE (SELECT sum(m.rows)::bigint FROM containertest.tracked m WHERE m.rel = ANY (k.members)) END AS rows
-        FROM containertest.tracked k WHERE k.rel = ANY (marked) ORDER BY k.place
-    LOOP
-        IF t.most_care = 2 THEN
+    IF NOT alone THEN
+        snapshot := pg_current_snapshot();
+        alone := pg_snapshot_xmin(snapshot) = own;
+        marked := ARRAY(SELECT DISTINCT place::int FROM containertest.marks WHERE age(xmin) <= fresh ORDER BY 1);
+    END IF;
+    FOREACH at IN ARRAY marked LOOP
+        CONTINUE WHEN at = 0;
+        n := containertest.wipe(at, fresh, with_snapshot);
+        IF n = -1 THEN
+            IF NOT (containertest.triggers_off() AND containertest.refill_tree(at, fresh)) THEN
+                RETURN 'clone';
+            END IF;
+        ELSIF n = -2 THEN
             RETURN 'clone';
-        ELSIF t.most_care = 1 AND NOT off THEN
-            off := containertest.triggers_off();
-            IF NOT off THEN
-                RETURN 'clone';
-            END IF;
-        END IF;
-        n := containertest.wipe(t.place, fresh, t.rows);
-        IF n >= 0 THEN
-            deleted := deleted + n;
         ELSE
-            off := off OR containertest.triggers_off();
-            IF NOT off THEN
-                RETURN 'clone';
-            END IF;
-            FOREACH member IN ARRAY t.members LOOP
-                IF NOT containertest.refill(member, fresh) THEN
-                    RETURN 'clone';
-                END IF;
-            END LOOP;
+            deleted := deleted + n;
         END IF;
     END LOOP;
     IF verdict = 'objects' THEN
         PERFORM lo_unlink(oid) FROM pg_largeobject_metadata WHERE age(xmin) <= fresh;
     END IF;
-    IF moved IS NOT NULL THEN
-        PERFORM containertest.set_back(moved);
+    IF NOT alone THEN
+        horizon := pg_snapshot_xmin(snapshot)::xid;
+        RETURN format('done 0 %s %s %s', horizon, deleted, marks);
     END IF;
-    IF alone THEN
-        DELETE FROM containertest.marks WHERE rel <> 0 AND age(xmin) >= age(own::xid);
-        RETURN format('done %s %s %s', own::text::bigint + 1, (own::text::bigint + 1) & 4294967295, deleted);
+    IF setvals > 0 THEN
+        PERFORM containertest.set_value('containertest.setvals', 1, false);
     END IF;
-    DELETE FROM containertest.marks
-    WHERE rel <> 0 AND (xmin = own::xid OR age(xmin) > age(pg_snapshot_xmin(snapshot)::xid));
-    RETURN format('done 0 %s %s', pg_snapshot_xmin(snapshot)::text::bigint & 4294967295, deleted);
+    RETURN format(
+        'done %s %s %s %s', own::text::bigint + 1, (own::text::bigint + 1) & 4294967295, deleted, marks
+    );
 END $$;
 
--- Taken when the clone is new: all there is is the baseline. Returns the horizon, or '' when it is not new.
-CREATE FUNCTION containertest.begin(database oid) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Taken when the clone is new: all there is is the baseline. Returns the horizon, or '' when it is not new. If
+-- there is a "since", the horizon before it was cloned, then whatever has been written in it is fresh.
+CREATE FUNCTION containertest.begin(database oid, since text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    marked text[];
 BEGIN
-    IF (SELECT array_agg(rel) FROM containertest.marks) IS DISTINCT FROM '{0}' THEN
+    SELECT array_agg(place) INTO marked FROM containertest.marks;
+    IF marked = '{0}' THEN
+        RETURN containertest.count_all(database);
+    ELSIF since = '' OR '0' <> ALL (coalesce(marked, '{}')) THEN
         RETURN '';
     END IF;
-    RETURN containertest.count_all(database);
+    PERFORM containertest.count_all(database);
+    RETURN since;
 END $$;
 
 CREATE FUNCTION containertest.count_all(database oid) RETURNS text LANGUAGE plpgsql AS $$
@@ -372,6 +479,7 @@ BEGIN
     ELSE
         UPDATE containertest.counts SET pages = -1;
     END IF;
+    UPDATE containertest.counts SET things = CASE WHEN objects = 0 THEN event_triggers + settings + comments + 1 ELSE -1 END;
     RETURN ((pg_catalog.pg_current_xact_id()::text::bigint + 1) & 4294967295)::text;
 END $$;
 
@@ -380,25 +488,30 @@ END $$;
 CREATE FUNCTION containertest.snapshot(database oid, horizon xid, most bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
-    marked oid[];
+    marked int[] := ARRAY(
+        SELECT DISTINCT place::int FROM containertest.marks WHERE place = '0' OR age(xmin) <= age(horizon) ORDER BY 1
+    );
+    setvals boolean := pg_sequence_last_value('containertest.setvals'::regclass) IS NOT NULL;
     moved oid[];
     n bigint;
     s containertest.sequences;
     t containertest.tracked;
 BEGIN
-    SELECT array_agg(DISTINCT rel) INTO marked FROM containertest.marks;
-    IF marked IS NULL OR marked[1] <> 0 OR marked[2] = 1
-        OR containertest.besides(database, age(horizon), false) <> '' THEN
+    IF marked = '{}' OR marked[1] <> 0 OR containertest.besides(database, age(horizon), false) <> '' THEN
         RETURN 'clone';
     END IF;
-    moved := containertest.moved();
-    IF marked = '{0}' AND moved IS NULL THEN
+    moved := containertest.astray(setvals, (SELECT in_snapshot FROM containertest.counts))
+        || ARRAY(SELECT rel FROM containertest.sequences WHERE pg_sequence_last_value(rel) IS DISTINCT FROM shown);
+    IF marked = '{0}' AND moved = '{}' THEN
         RETURN 'same';
     END IF;
     FOR t IN
         SELECT m.* FROM containertest.tracked m
-        WHERE m.rel IN (SELECT unnest(k.members) FROM containertest.tracked k WHERE k.rel = ANY (marked))
+        WHERE m.rel IN (SELECT unnest(k.members) FROM containertest.tracked k WHERE k.place = ANY (marked))
     LOOP
+        IF t.care = 2 OR NOT containertest.triggers_off() THEN
+            RETURN 'clone';  -- the rows could not be laid over a new clone
+        END IF;
         IF t.in_snapshot THEN
             DELETE FROM containertest.snapshot_lines WHERE rel = t.rel;
         END IF;
@@ -408,35 +521,44 @@ BEGIN
         END IF;
         UPDATE containertest.tracked SET rows = n, in_snapshot = true WHERE rel = t.rel;
     END LOOP;
-    IF moved IS NOT NULL THEN
+    IF moved <> '{}' THEN
         FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (moved) LOOP
             EXECUTE format(
                 'UPDATE containertest.sequences SET in_snapshot = true,'
                 ' (last_value, is_called) = (SELECT last_value, is_called FROM %s) WHERE rel = $1', s.name
             ) USING s.rel;
         END LOOP;
-        PERFORM containertest.set_back(moved);
+        -- Each once more, for the values that sessions took ahead.
+        PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE rel = ANY (moved);
     END IF;
-    DELETE FROM containertest.marks WHERE rel <> 0;
+    PERFORM containertest.watch();
+    UPDATE containertest.counts SET in_snapshot = true;
     RETURN format('done %s', (pg_current_xact_id()::text::bigint + 1) & 4294967295);
 END $$;
 
 -- The baseline is the template's again; what the snapshot changed is marked for the reset that follows.
-CREATE FUNCTION containertest.forget_snapshot() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION containertest.forget_snapshot() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '10s' AS $$
 BEGIN
-    INSERT INTO containertest.marks SELECT rel FROM containertest.tracked WHERE in_snapshot;
+    INSERT INTO containertest.marks SELECT place FROM containertest.tracked WHERE in_snapshot;
+    UPDATE containertest.counts SET in_snapshot = false;
     UPDATE containertest.tracked SET rows = template_rows, in_snapshot = false WHERE in_snapshot;
     UPDATE containertest.sequences SET last_value = template_value, is_called = template_called, in_snapshot = false
     WHERE in_snapshot;
     DELETE FROM containertest.snapshot_lines;
+    PERFORM containertest.unwatch();
+    -- So that values not called yet are looked at too.
+    PERFORM nextval('containertest.setvals') WHERE pg_sequence_last_value('containertest.setvals') IS DISTINCT FROM -1;
 END $$;
 
 -- What Python keeps of a snapshot, besides snapshot_lines, to lay it over a new clone.
 CREATE FUNCTION containertest.describe_snapshot() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
     SELECT pg_catalog.json_build_object(
-        'tables', (SELECT pg_catalog.json_object_agg(rel, rows) FROM containertest.tracked WHERE in_snapshot),
-        'values', (SELECT pg_catalog.json_object_agg(rel, last_value) FROM containertest.sequences WHERE in_snapshot),
-        'called', (SELECT pg_catalog.json_object_agg(rel, is_called) FROM containertest.sequences WHERE in_snapshot)
+        'tables', (SELECT coalesce(pg_catalog.json_object_agg(rel, rows), '{}') FROM containertest.tracked
+            WHERE in_snapshot),
+        'values', (SELECT coalesce(pg_catalog.json_object_agg(rel, last_value), '{}') FROM containertest.sequences
+            WHERE in_snapshot),
+        'called', (SELECT coalesce(pg_catalog.json_object_agg(rel, is_called), '{}') FROM containertest.sequences
+            WHERE in_snapshot)
     )::text
 $$;
 
@@ -460,14 +582,14 @@ BEGIN
     FOR t IN SELECT * FROM containertest.tracked WHERE in_snapshot ORDER BY place DESC LOOP
         PERFORM containertest.insert_missing(t);
     END LOOP;
-    PERFORM containertest.set_back(ARRAY(SELECT rel FROM containertest.sequences WHERE in_snapshot));
-    DELETE FROM containertest.marks WHERE rel <> 0;
+    PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE in_snapshot;
+    PERFORM containertest.watch();
+    UPDATE containertest.counts SET in_snapshot = true;
     RETURN ((pg_current_xact_id()::text::bigint + 1) & 4294967295)::text;
 END $$;
 
--- Deleted marks leave dead rows behind, which every look at the marks passes.
-CREATE FUNCTION containertest.tidy() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- Every look at the marks passes the old ones, and what VACUUM has not yet removed of those that are deleted.
+CREATE FUNCTION containertest.tidy(horizon xid) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    TRUNCATE containertest.marks;
-    INSERT INTO containertest.marks VALUES (0);
+    DELETE FROM containertest.marks WHERE place <> '0' AND age(xmin) > age(horizon);
 END $$;

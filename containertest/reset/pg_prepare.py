@@ -13,16 +13,16 @@ MOST_ROWS = 10_000
 #: How many tables one generated function knows, and how many statements go into one message.
 CHUNK = 32
 
+# The function watch() adds one for UPDATE, DELETE and TRUNCATE where it is needed.
 MARK_TRIGGER = """
-    CREATE TRIGGER containertest_mark BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {name}
-        FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark();
+    CREATE TRIGGER containertest_mark BEFORE INSERT ON {name}
+        FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark({place});
     ALTER TABLE {name} ENABLE ALWAYS TRIGGER containertest_mark;
 """
 
-# Internal triggers fire like others, but pg_dump, information_schema and migration tools pass them over.
-HIDE_TRIGGERS = """
-    SET LOCAL allow_system_table_mods = on;
-    UPDATE pg_catalog.pg_trigger SET tgisinternal = true WHERE tgfoid = 'containertest.mark'::regproc;
+# setval() for our own use. Functions in the language "internal" are for superusers to create.
+SET_VALUE = """
+    CREATE FUNCTION containertest.set_value(regclass, bigint, boolean) RETURNS bigint STRICT
 """
 
 EVENT_TRIGGERS = """
@@ -41,7 +41,7 @@ REMOVE = """
 RECORD_ROWS = """
     UPDATE containertest.tracked t SET rows = n, template_rows = n, copied = n <= %(most)s
     FROM (SELECT rel, containertest.copy_lines(k, 'template_lines', %(most)s) AS n
-          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[])) found
+          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[]) AND care < 2) found
     WHERE found.rel = t.rel AND n > 0
 """
 
@@ -60,11 +60,13 @@ def prepare(connection: Any) -> None:
         cursor.execute("SET client_min_messages = warning")
         cursor.execute(REMOVE if superuser else "DROP SCHEMA IF EXISTS containertest CASCADE")
         cursor.execute(read_sql("pg_install.sql"))
+        internal, in_sql = "LANGUAGE internal AS 'setval3_oid'", "LANGUAGE sql AS 'SELECT setval($1, $2, $3)'"
+        cursor.execute(SET_VALUE + (internal if superuser else in_sql))
         _track_tables(cursor, [table for table in read_tables(cursor) if table.owned])
         _track_sequences(cursor, read_sequences(cursor))
         cursor.execute("ANALYZE containertest.tracked, containertest.sequences, containertest.template_lines")
         if superuser:
-            cursor.execute(HIDE_TRIGGERS)
+            cursor.execute(read_sql("pg_setval.sql"))
             cursor.execute(EVENT_TRIGGERS)
             cursor.execute("RESET session_replication_role")
         cursor.execute("RESET client_min_messages")
@@ -72,12 +74,14 @@ def prepare(connection: Any) -> None:
 
 def _track_tables(cursor: Any, tables: list[Table]) -> None:
     for batch in batches(tables, CHUNK):
-        cursor.execute("".join(MARK_TRIGGER.format(name=table.name) for table in batch))
+        cursor.execute("".join(MARK_TRIGGER.format(name=table.name, place=table.place) for table in batch))
         values = [(t.oid, t.place, t.name, t.columns, t.members, t.care) for t in batch]
         rows = b",".join(cursor.mogrify("(%s, %s, %s, %s::text[], %s::oid[], %s)", row) for row in values)
         cursor.execute(b"INSERT INTO containertest.tracked (rel, place, name, columns, members, care) VALUES " + rows)
         cursor.execute(RECORD_ROWS, {"most": MOST_ROWS, "rels": [table.oid for table in batch]})
-    cursor.execute(wipe_functions(tables))
+    cursor.execute("SELECT containertest.watch(); UPDATE containertest.tracked SET template_watched = watched")
+    cursor.execute("SELECT place, containertest.rows_at(place) FROM containertest.tracked")
+    cursor.execute(wipe_functions(tables, dict(cursor.fetchall())))
 
 
 def _track_sequences(cursor: Any, sequences: list[Sequence]) -> None:
@@ -86,20 +90,22 @@ def _track_sequences(cursor: Any, sequences: list[Sequence]) -> None:
         rows = b",".join(cursor.mogrify("(%s, %s, %s, %s, %s, %s, %s)", row) for row in values)
         cursor.execute(b"INSERT INTO containertest.sequences VALUES " + rows)
     # The next nextval() of each takes a transaction id from now on, as it finds no values logged ahead.
-    cursor.execute("SELECT setval(rel, last_value, true) FROM containertest.sequences WHERE is_called")
+    cursor.execute("SELECT containertest.set_value(rel, last_value, true) FROM containertest.sequences WHERE is_called")
     cursor.execute(strayed_function([sequence for sequence in sequences if not sequence.is_called]))
     cursor.execute(unlogged_function([sequence for sequence in sequences if sequence.unlogged]))
 
 
-def wipe_functions(tables: list[Table]) -> str:
+def wipe_functions(tables: list[Table], rows: dict[int, int]) -> str:
     """Return functions that delete the fresh rows of the table at a place.
 
-    ``containertest.wipe(place int, fresh int, rows bigint)`` returns how many it deleted, or -1 when some of
-    the ``rows`` of the baseline are gone. The statements are in the functions' text, so that each session
-    plans each of them once.
+    ``containertest.wipe(place int, fresh int, in_snapshot boolean)`` returns how many it deleted, -1 when some rows
+    of the baseline are gone, -2 when only a new clone brings them back. The statements are in the functions' text, so
+    that each session plans each of them once. ``rows``: of each place, those that the template has.
     """
     chunks = list(batches(tables, CHUNK))
-    text = "".join(_function(f"wipe_{i}", choose(chunk, _wipe_table)) for i, chunk in enumerate(chunks))
+
+    def wipe(table: Table) -> str:
+        return _wipe_table(table, rows[table.place])
 
     def call(numbered: tuple[int, list[Table]]) -> str:
         return f"RETURN containertest.wipe_{numbered[0]}($1, $2, $3);\n"
@@ -107,6 +113,7 @@ def wipe_functions(tables: list[Table]) -> str:
     def first_place(numbered: tuple[int, list[Table]]) -> int:
         return numbered[1][0].place
 
+    text = "".join(_function(f"wipe_{i}", choose(chunk, wipe)) for i, chunk in enumerate(chunks))
     return text + _function("wipe", choose(list(enumerate(chunks)), call, first_place))
 
 
@@ -123,28 +130,41 @@ def choose(
 
 def _function(name: str, body: str) -> str:
     return (
-        f"CREATE FUNCTION containertest.{name}(int, int, bigint) RETURNS bigint LANGUAGE plpgsql AS $containertest$\n"
+        f"CREATE FUNCTION containertest.{name}(int, int, boolean) RETURNS bigint LANGUAGE plpgsql AS $containertest$\n"
         f"DECLARE containertest_n bigint;\nBEGIN\n{body}RETURN 0;\nEND $containertest$;\n"
     )
 
 
-def _wipe_table(table: Table) -> str:
+def _wipe_table(table: Table, rows: int) -> str:
     source = table.name if len(table.members) > 1 else f"ONLY {table.name}"
+    if table.care == 2:
+        return "RETURN -2;\n"
+    careful = "IF NOT containertest.triggers_off() THEN RETURN -2; END IF;\n" if table.care else ""
     return (
-        f"IF $3 > 0 AND (SELECT count(*) FROM {source} WHERE age(xmin) > $2) <> $3 THEN RETURN -1; END IF;\n"
+        f"{careful}containertest_n := CASE WHEN $3 THEN containertest.rows_at({table.place}) ELSE {rows} END;\n"
+        f"IF containertest_n > 0 THEN\n"
+        f"IF (SELECT count(*) FROM {source} WHERE age(xmin) > $2) <> containertest_n THEN RETURN -1; END IF;\nEND IF;\n"
         f"DELETE FROM {source} WHERE age(xmin) <= $2;\n"
         "GET DIAGNOSTICS containertest_n = ROW_COUNT;\nRETURN containertest_n;\n"
     )
 
 
 def strayed_function(sequences: list[Sequence]) -> str:
-    """Return a function that looks at each sequence that is not called yet in the template."""
-    selects = [f"SELECT {s.oid}::oid FROM {s.name} WHERE last_value <> {s.last_value} OR is_called" for s in sequences]
-    steps = "".join(f"r := r || ARRAY({' UNION ALL '.join(batch)});\n" for batch in batches(selects, 50))
+    """Return a function that looks at the sequences that are not called yet in the template.
+
+    ``containertest.strayed(setvals boolean)`` looks at all of them, or only at those that don't begin at their start.
+    """
+    odd = _strayed([sequence for sequence in sequences if sequence.last_value != sequence.start])
+    even = _strayed([sequence for sequence in sequences if sequence.last_value == sequence.start])
     return (
-        "CREATE FUNCTION containertest.strayed() RETURNS oid[] LANGUAGE plpgsql AS $containertest$\n"
-        f"DECLARE r oid[] := '{{}}';\nBEGIN\n{steps}RETURN r;\nEND $containertest$"
+        "CREATE FUNCTION containertest.strayed(boolean) RETURNS oid[] LANGUAGE plpgsql AS $containertest$\n"
+        f"DECLARE r oid[] := '{{}}';\nBEGIN\n{odd}IF $1 THEN\n{even}END IF;\nRETURN r;\nEND $containertest$"
     )
+
+
+def _strayed(sequences: list[Sequence]) -> str:
+    selects = [f"SELECT {s.oid}::oid FROM {s.name} WHERE last_value <> {s.last_value} OR is_called" for s in sequences]
+    return "".join(f"r := r || ARRAY({' UNION ALL '.join(batch)});\n" for batch in batches(selects, 50))
 
 
 def unlogged_function(sequences: list[Sequence]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from psycopg2 import extensions
@@ -17,6 +18,14 @@ DISCARD SEQUENCES;"""
 #: Parameters that psycopg2 itself sets when it connects, or reads values by.
 REPORTED = ("client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings")
 
+ATTRIBUTES = attrgetter("isolation_level", "readonly", "deferrable", "cursor_factory", "encoding")
+
+#: All that is looked at before each test, read and compared at once: cold Python code costs microseconds a line.
+ALL_ATTRIBUTES = attrgetter(
+    "closed", "status", "autocommit", "notices", "notifies", "string_types", "binary_types",
+    "isolation_level", "readonly", "deferrable", "cursor_factory", "encoding",
+)  # fmt: skip
+
 
 class SessionState:
     """Remembers how a connection was when it was new, and brings it back to that."""
@@ -26,6 +35,8 @@ class SessionState:
         self._attributes: tuple[Any, ...] = ()
         self._reported: tuple[str | None, ...] = ()
         self._adapters: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+        self._when_new: tuple[Any, ...] = ()
+        self._cursor: Any = None
 
     def ready(self, connection: Any) -> bool:
         """End what is under way on ``connection`` and set its attributes back.
@@ -35,12 +46,23 @@ class SessionState:
         if connection is not self._connection:
             self._remember(connection)
         info = connection.info
+        if (
+            ALL_ATTRIBUTES(connection) == self._when_new
+            and info.transaction_status == extensions.TRANSACTION_STATUS_IDLE
+        ):
+            return True
         if connection.closed or connection.status not in (extensions.STATUS_READY, extensions.STATUS_BEGIN):
             return False
         if info.transaction_status != extensions.TRANSACTION_STATUS_IDLE and not self._roll_back(connection):
             return False
         self._set_attributes(connection)
         return True
+
+    def cursor(self, connection: Any) -> Any:
+        """Return a plain cursor, the same as long as it is the same connection: a new one costs 8 µs."""
+        if self._cursor is None or self._cursor.closed or self._cursor.connection is not connection:
+            self._cursor = connection.cursor(cursor_factory=extensions.cursor)
+        return self._cursor
 
     def reported(self, connection: Any) -> list[str]:
         """Return the statements that bring back what psycopg2 had set, after SERVER_STATE."""
@@ -52,9 +74,10 @@ class SessionState:
 
     def _remember(self, connection: Any) -> None:
         self._connection = connection
-        self._attributes = _attributes(connection)
+        self._attributes = ATTRIBUTES(connection)
         self._reported = _reported(connection)
         self._adapters = (dict(connection.string_types), dict(connection.binary_types))
+        self._when_new = (0, extensions.STATUS_READY, True, [], [], *self._adapters, *self._attributes)
 
     def _roll_back(self, connection: Any) -> bool:
         if connection.info.transaction_status not in (
@@ -76,7 +99,7 @@ class SessionState:
     def _set_attributes(self, connection: Any) -> None:
         if not connection.autocommit:
             connection.autocommit = True
-        if _attributes(connection) != self._attributes:
+        if ATTRIBUTES(connection) != self._attributes:
             isolation, readonly, deferrable, factory, encoding = self._attributes
             connection.set_session(
                 isolation_level=isolation or "DEFAULT",
@@ -94,16 +117,6 @@ class SessionState:
             del connection.notices[:]
         if connection.notifies:
             del connection.notifies[:]
-
-
-def _attributes(connection: Any) -> tuple[Any, ...]:
-    return (
-        connection.isolation_level,
-        connection.readonly,
-        connection.deferrable,
-        connection.cursor_factory,
-        connection.encoding,
-    )
 
 
 def _reported(connection: Any) -> tuple[str | None, ...]:

@@ -10,6 +10,8 @@ is cloned anew from the template. pg_install.sql has the details.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -22,8 +24,11 @@ from containertest.reset.pg_session import SERVER_STATE, SessionState
 
 __all__ = ["Database", "PostgresReset", "prepare_template"]
 
-#: Rows deleted by resets until tables and marks are tidied: dead rows cost each later look at a table.
-TIDY_AFTER = 5_000
+#: Rows deleted by resets until tables are tidied: dead rows cost each later look at a table, a foreign key's too.
+TIDY_AFTER = 1_000
+
+#: Marks that may lie there until they are tidied.
+MOST_MARKS = 500
 
 #: How often a reset is tried again after something was in its way.
 ATTEMPTS = 8
@@ -36,7 +41,7 @@ LIMITS = (
 
 BLOATED = """
     SELECT name FROM containertest.tracked
-    WHERE columns <> '{}' AND pg_relation_size(rel) > 8 * current_setting('block_size')::int
+    WHERE columns <> '{}' AND pg_relation_size(rel) > 2 * current_setting('block_size')::int
 """
 
 
@@ -61,7 +66,7 @@ class PostgresReset:
         self._strict = strict
         self._session = SessionState()
         self._baseline = Baseline(database)
-        self._deleted = 0
+        self._deleted = self._marks = 0
         with self._baseline.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'containertest_%'")
             if cursor.fetchone()[0] != 2:
@@ -75,25 +80,39 @@ class PostgresReset:
         Also raises ``ResetError`` when the baseline can't be brought back.
         """
         leftovers = self._bring_back()
-        if self._deleted > TIDY_AFTER:
+        if self._deleted > TIDY_AFTER or self._marks > MOST_MARKS:
             self._tidy()
         if leftovers:
             self._report(leftovers, culprit or "the code before this reset")
 
     def snapshot(self) -> None:
-        """Make what is there now the baseline; to be called when no transaction is open."""
-        self._ready()
-        self._baseline.snapshot()
+        """Make what is there now the baseline.
+
+        Transactions that are still open are no part of it: they are ended, as ``reset`` does.
+        """
+        connection = self._ready()
+        with self._explained("No snapshot could be made of the database {!r}: {}"):
+            # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
+            leftovers = self._end_others(connection)
+            self._baseline.roll_back_prepared()
+            self._baseline.snapshot()
+        if leftovers:
+            self._report(leftovers, "the code before this snapshot")
 
     def restore(self) -> None:
         """Bring back the template's baseline and forget the snapshot."""
-        self._ready()
-        self._baseline.forget_snapshot()
+        if not self._baseline.in_template:
+            self._ready()
+        with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
+            self._baseline.forget_snapshot()
         self.reset()
 
-    def close(self) -> None:
-        """Drop what ``snapshot()`` may have made outside of the database itself."""
-        self._baseline.drop_snapshot_template()
+    @contextmanager
+    def _explained(self, text: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg2.Error as error:
+            raise ResetError(text.format(self._database.name, str(error).strip())) from error
 
     def _bring_back(self) -> list[pg_others.Leftover]:
         leftovers: list[pg_others.Leftover] = []
@@ -113,7 +132,7 @@ class PostgresReset:
                 else:
                     self._note(word, rest)
                     return leftovers
-            except psycopg2.errors.LockNotAvailable:
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
                 leftovers += self._end_others(connection)
             except psycopg2.Error as error:
                 if connection.closed and attempt < ATTEMPTS - 1:
@@ -126,14 +145,14 @@ class PostgresReset:
     def _look(self, connection: Any, patient: bool, settled: bool) -> list[str]:
         """Send the one message and return the answer of the function ``reset`` in pg_install.sql."""
         baseline = self._baseline
-        with connection.cursor(cursor_factory=extensions.cursor) as cursor:
-            cursor.execute(
-                f"{SERVER_STATE}SELECT containertest.reset"
-                f"({baseline.oid},'{baseline.seen}','{baseline.horizon}',{patient},{settled})"
-            )
-            answer: str = cursor.fetchone()[0]
-            for statement in self._session.reported(connection):
-                cursor.execute(statement)
+        cursor = self._session.cursor(connection)
+        cursor.execute(
+            f"{SERVER_STATE}SELECT containertest.reset"
+            f"({baseline.oid},'{baseline.seen}','{baseline.horizon}',{patient},{settled})"
+        )
+        answer: str = cursor.fetchone()[0]
+        for statement in self._session.reported(connection):
+            cursor.execute(statement)
         return answer.split()
 
     def _note(self, word: str, rest: list[str]) -> None:
@@ -142,12 +161,19 @@ class PostgresReset:
         elif word == "done":
             self._baseline.moved_on(rest[0], rest[1])
             self._deleted += int(rest[2])
+            self._marks = int(rest[3])
         else:
             self._baseline.clone("DDL" if word == "clone" else "its unlogged data are lost")
 
     def _ready(self) -> Any:
         """Return the shared connection, in no transaction; a new one if the old is of no use."""
-        connection = self._database.connection
+        try:
+            connection = self._database.connection
+        except psycopg2.OperationalError:
+            if not self._baseline.missing():
+                raise
+            self._baseline.clone("it was gone")
+            connection = self._database.connection
         if not self._session.ready(connection):
             self._database.close()
             connection = self._database.connection
@@ -167,11 +193,12 @@ class PostgresReset:
         warnings.warn(f"{message}; it was ended", ResourceWarning, stacklevel=3)
 
     def _tidy(self) -> None:
-        self._deleted = 0
-        self._baseline.seen = "0"
+        names = ["containertest.marks"]
         with self._baseline.cursor() as cursor:
-            cursor.execute("SELECT containertest.tidy()")
-            cursor.execute(BLOATED)
-            names = [name for (name,) in cursor.fetchall()]
-            if names:
-                cursor.execute("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) " + ", ".join(names))
+            cursor.execute("SELECT containertest.tidy(%s)", (self._baseline.horizon,))
+            if self._deleted > TIDY_AFTER:
+                cursor.execute(BLOATED)
+                names += [name for (name,) in cursor.fetchall()]
+                self._deleted = 0
+            cursor.execute("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) " + ", ".join(names))
+        self._baseline.seen, self._marks = "0", 0

@@ -35,6 +35,10 @@ class RedisReset:
         kind = _WholeServer if whole_server else _OneDatabase
         self._scope: _Scope = kind(client, Wire(client, timeout))
 
+    def begin(self) -> None:
+        """Send what ``reset()`` sends first, for Redis to work on while its caller does something else."""
+        self._scope.wire.post(self._scope.first())
+
     def reset(self) -> None:
         """Bring back the baseline: in one round trip, unless the baseline has keys and a test wrote some."""
         self._scope.reset()
@@ -55,6 +59,8 @@ class RedisReset:
 class _Scope(Protocol):
     wire: Wire
 
+    def first(self) -> list[Command]: ...
+
     def reset(self) -> None: ...
 
     def snapshot(self) -> None: ...
@@ -70,10 +76,13 @@ class _OneDatabase:
         self.keys = Keys(self.home)
         self.calls: dict[str, int] = {}
 
+    def first(self) -> list[Command]:
+        return [_CALLS, _LIST, ("FLUSHDB",), *self.keys.commands()]
+
     def reset(self) -> None:
-        write: list[Command] = [("FLUSHDB",), *self.keys.commands()]
-        calls, listing, *replies = self.wire.send([_CALLS, _LIST, *write])
-        check(write, replies)
+        commands = self.first()
+        calls, listing, *replies = self.wire.send(commands)
+        check(commands[2:], replies)
         if self.clients.odd(listing) or self.hidden(calls) or isinstance(listing, Exception):
             self.clients.disconnect()
 
@@ -120,16 +129,23 @@ class _WholeServer:
         self.reset()
         self.repair(EVERYTHING)
 
-    def reset(self) -> None:
+    def first(self) -> list[Command]:
         # Right whatever has changed, and cheap: so it is sent along with the question what has.
         write: list[Command] = self.keys.expiring() if self.keys else [("FLUSHALL",)]
-        _, calls, listing, *replies = self.wire.send([("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write])
+        return [("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write]
+
+    def reset(self) -> None:
+        commands = self.first()
+        write = commands[3:]
+        _, calls, listing, *replies = self.wire.send(commands)
         check([_CALLS, _LIST], [calls, listing])
-        groups = self.groups(calls, replies)
+        now = parse_calls(calls)
+        groups = self.groups(now, replies)
         odd = self.clients.odd(listing)
         if odd or HIDDEN in groups:
             self.clients.disconnect()
-        expected = Counter(parse_calls(calls)) + own_calls(write, self.calls)
+        expected = Counter(now)
+        expected.update(own_calls(write, self.calls))
         left = groups - {HIDDEN} - (set() if self.keys else {DATA})
         self.calls = expected
         if kills := kill(odd):
@@ -137,11 +153,11 @@ class _WholeServer:
         if left:
             self.repair(frozenset(left))
 
-    def groups(self, calls: Any, replies: list[Any]) -> frozenset[str]:
+    def groups(self, now: dict[str, int], replies: list[Any]) -> frozenset[str]:
         if self.wire.connects != self.connects or any(isinstance(reply, Exception) for reply in replies):
             self.connects = self.wire.connects
             return EVERYTHING
-        return changed(self.calls, parse_calls(calls))
+        return changed(self.calls, now)
 
     def repair(self, groups: frozenset[str]) -> None:
         """Bring back the groups, and what others changed meanwhile, until nobody changes anything."""

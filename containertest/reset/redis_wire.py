@@ -41,8 +41,20 @@ class Wire:
         self._timeout = timeout
         self._connection: Any = None
         self._process = 0
+        self._posted: list[Command] = []
         #: How often it was connected anew: what was known of the server may not hold any more.
         self.connects = 0
+
+    def post(self, commands: Sequence[Command]) -> None:
+        """Send the commands now; the next ``send()``, if it is of the same commands, only reads the replies.
+
+        Raises nothing: where this fails, ``send()`` tries it anew.
+        """
+        try:
+            self._write(self._connected(), commands)
+            self._posted = list(commands)
+        except (redis.RedisError, OSError):
+            self.close()
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send the commands, return their replies. A connection that was closed is opened again.
@@ -70,17 +82,27 @@ class Wire:
     def close(self) -> None:
         """Close the connection; the next ``send`` opens another."""
         connection, self._connection = self._connection, None
+        self._posted = []
         if connection is not None and self._process == os.getpid():
             with contextlib.suppress(redis.RedisError, OSError):
                 connection.disconnect()
 
     def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connected()
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        if not self._posted:
+            self._write(connection, commands)
+        elif self._posted != list(commands):  # the replies to others are on their way
+            self.close()
+            return self._round_trip(commands)
+        self._posted = []
         return [_reply(connection) for _ in commands]
+
+    def _write(self, connection: Any, commands: Sequence[Command]) -> None:
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
 
     def _connected(self) -> Any:
         if self._connection is None or self._process != os.getpid():
+            self._posted = []
             self._connection = self._class(**self._kwargs)
             self._process = os.getpid()
             self._connection.connect()

@@ -41,6 +41,8 @@ FAST = {
     "max_wal_size": "1GB",
     "checkpoint_timeout": "1h",
     "max_connections": "200",
+    # The default of 1,000 makes a session close and open files all the time in a schema of some hundred tables.
+    "max_files_per_process": "8000",
     "max_prepared_transactions": "64",
     "dynamic_shared_memory_type": "mmap",
 }

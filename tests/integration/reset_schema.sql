@@ -13,6 +13,8 @@ CREATE TABLE author (
     feels mood DEFAULT 'ok'
 );                                                                              -- rows
 INSERT INTO author (email, country) VALUES ('ann@example.com', 'at'), ('bob@example.com', 'de');
+-- Set once: which index CLUSTER used last is noted where neither triggers nor event triggers see it.
+ALTER TABLE author CLUSTER ON author_pkey;
 
 CREATE TABLE book (
     id bigserial PRIMARY KEY,
@@ -133,8 +135,15 @@ CREATE FUNCTION write_a_lot() RETURNS void LANGUAGE sql AS $$
     UPDATE country SET name = upper(name);
 $$;
 
-SELECT lo_from_bytea(4711, 'a large object');
-COMMENT ON LARGE OBJECT 4711 IS 'in the baseline';
+CREATE PROCEDURE pay() LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO author (email) VALUES ('p@example.com');
+    COMMIT;
+    DELETE FROM no_key;
+END $$;
+
+SELECT lo_from_bytea(54711, 'a large object');
+COMMENT ON LARGE OBJECT 54711 IS 'in the baseline';
 COMMENT ON TABLE author IS 'people';
 
 GRANT SELECT, INSERT, UPDATE ON country TO app;

@@ -1,107 +1,72 @@
-"""A private PostgreSQL server for the tests of the reset, and databases on it as the manager makes them."""
+"""A local PostgreSQL for the tests of the reset, and databases on it as the manager makes them."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import glob
+import functools
 import itertools
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 import psycopg2
 
+from containertest import ContainerManager, Postgres
+from containertest.backends.local_programs import find
 from containertest.reset.pg_clone import clone_database, drop_database
 from containertest.reset.postgres import PostgresReset, prepare_template
+from containertest.services import postgres
+from containertest.settings import Settings
+from tests.support import require
 
-OPTIONS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_prepared_transactions": "10",
-    "listen_addresses": "127.0.0.1",
-}
+#: The superuser; and a role without any rights but to log in and to create databases.
+USER, PLAIN = "tester", "plain"
 
 _numbers = itertools.count()
-_server: Server | None = None
 
 
+@functools.cache
 def server() -> Server:
-    """Return the one server of this process, which ends with it."""
-    global _server
-    if _server is None:
-        _server = Server()
-        atexit.register(_server.stop)
-    return _server
+    """Return the one server of this process, which ends with it; skips the tests where it can't run."""
+    require("local")
+    return Server(ContainerManager(Postgres(username=USER), None, backend="local").start())
 
 
+@functools.cache
 def binaries() -> Path:
-    """Return the folder of the newest PostgreSQL, or that of CONTAINERTEST_POSTGRES_BIN."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(Path(path).parent.name))
-    return Path(os.environ.get("CONTAINERTEST_POSTGRES_BIN") or found[-1])
+    """Return the folder of the server's programs."""
+    spec = postgres.spec(Postgres(), Settings.load(), "unused")
+    return find(spec.local, spec.title).origin
 
 
 class Server:
-    """PostgreSQL on a free port, run by the user postgres when the tests run as root."""
+    """A running PostgreSQL, whose roles all have the same password."""
 
-    def __init__(self, **options: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ct-reset-"))
-        self._user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
-        if self._user:
-            shutil.chown(self.folder, "postgres", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._run("initdb", "-D", self.folder / "data", "--no-sync", "-A", "trust", "-U", "tester", "-E", "UTF8")
-        settings = {**OPTIONS, **options, "port": str(self.port), "unix_socket_directories": str(self.folder)}
-        arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [binaries() / "postgres", "-D", self.folder / "data", *arguments],
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd="/",
-                **self._user,
-            )
-        self._wait()
+    def __init__(self, manager: ContainerManager) -> None:
+        self._running = manager.postgres
+        self.prefix = self._running.dbname
+        self._create_role(f"{PLAIN} LOGIN CREATEDB")
+        self._create_role("app LOGIN")
+
+    def _create_role(self, role: str) -> None:
+        # Other processes of the run share the server.
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            with contextlib.suppress(psycopg2.errors.DuplicateObject, psycopg2.errors.UniqueViolation):
+                cursor.execute(f"CREATE ROLE {role} PASSWORD %s", (self._running.password,))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which libpq finds the server."""
+        it = self._running
+        return {"PGHOST": it.host, "PGPORT": str(it.port), "PGUSER": it.username, "PGPASSWORD": it.password}
+
+    def url(self, role: str = USER, dbname: str = "postgres") -> str:
+        it = self._running
+        return f"postgresql://{role}:{it.password}@{it.host}:{it.port}/{dbname}"
 
     def connect(self, dbname: str = "postgres", **kw) -> psycopg2.extensions.connection:
         """A new autocommit connection."""
-        connection = psycopg2.connect(
-            **{"host": "127.0.0.1", "port": self.port, "user": "tester", "dbname": dbname, **kw}
-        )
+        connection = self._running.connect(dbname, **kw)
         connection.autocommit = True
         return connection
-
-    def stop(self) -> None:
-        """End the server and remove its folder."""
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(2)
-        self.process.send_signal(3)
-        self.process.wait(30)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [binaries() / program, *map(str, arguments)], check=True, capture_output=True, cwd="/", **self._user
-        )
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.connect().close()
-                return
-            except psycopg2.OperationalError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
-                time.sleep(0.02)
 
 
 class TestDatabase:
@@ -109,23 +74,34 @@ class TestDatabase:
 
     __test__ = False
 
-    def __init__(self, server: Server, schema: str, *, role: str = "tester", prepare: bool = True) -> None:
+    def __init__(self, server: Server, schema: str, *, role: str = USER, prepare: bool = True) -> None:
         number = next(_numbers)
         self.server, self.role = server, role
-        self.name, self.template = f"test{number}", f"ct_template_{number}"
+        self.name, self.template = f"{server.prefix}_{number}", f"ct_template_{server.prefix}_{number}"
         with self.admin() as cursor:
             cursor.execute(f'CREATE DATABASE {self.template} OWNER "{role}"')
         connection = self.connect(self.template)
-        connection.cursor().execute(schema)
-        if prepare:
-            prepare_template(connection)
+        if schema:
+            connection.cursor().execute(schema)
         connection.close()
-        with self.admin(role) as cursor:
-            clone_database(cursor, self.template, self.name)
         self._connection = None
+        if prepare:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Prepare the template and clone the database from it."""
+        connection = self.connect(self.template)
+        prepare_template(connection)
+        connection.close()
+        self.clone()
+
+    def clone(self) -> None:
+        """Make the database from the template as it is."""
+        with self.admin(self.role) as cursor:
+            clone_database(cursor, self.template, self.name)
 
     @contextlib.contextmanager
-    def admin(self, role: str = "tester"):
+    def admin(self, role: str = USER):
         connection = self.server.connect(user=role)
         try:
             yield connection.cursor()
@@ -161,47 +137,3 @@ class TestDatabase:
         with self.connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else None
-
-
-def dump(database: TestDatabase, name: str | None = None) -> str:
-    """Return all of a database as pg_dump writes it, rows sorted, with the contents of materialized views."""
-    name = name or database.name
-    result = subprocess.run(
-        [
-            *(binaries() / "pg_dump", "--create", "--exclude-schema=containertest"),
-            *("-h", "127.0.0.1", "-p", str(database.server.port), "-U", "tester", name),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return "\n".join([*_sort_rows(result.stdout), *_views(database.connect(name, user="tester"))])
-
-
-def _sort_rows(text: str) -> list[str]:
-    lines, rows = [], None
-    for line in text.splitlines():
-        if line.startswith(("\\restrict", "\\unrestrict")):
-            continue
-        if rows is None:
-            lines.append(line)
-            rows = [] if line.startswith("COPY ") else None
-        elif line == "\\.":
-            lines += [*sorted(rows), line]
-            rows = None
-        else:
-            rows.append(line)
-    return lines
-
-
-def _views(connection) -> list[str]:
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        cursor.execute("SELECT oid::regclass::text, relispopulated FROM pg_class WHERE relkind = 'm' ORDER BY 1")
-        found = cursor.fetchall()
-        lines = []
-        for view, populated in found:
-            lines.append(f"{view} {populated}")
-            if populated:
-                cursor.execute(f"SELECT v::text FROM {view} v ORDER BY 1")
-                lines += [row for (row,) in cursor.fetchall()]
-    return lines

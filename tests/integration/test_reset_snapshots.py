@@ -1,0 +1,357 @@
+"""Baselines on top of the migrations': snapshots, and the data of test classes and their base classes."""
+
+from __future__ import annotations
+
+import unittest
+import warnings
+from unittest import mock
+
+import psycopg2
+
+from containertest import ContainerManager, IntegrationTestCase, PostgresTestCase
+from containertest.errors import ResetError
+from containertest.reset import pg_prepare
+from tests.integration.reset_case import SCHEMA, SMALL, Baseline, ResetCase
+from tests.integration.test_reset_postgres import INSERT
+from tests.support import require, run_case
+
+#: What a snapshot is made of. Names that start with "template" are of those that need a template database.
+SNAPSHOTS = {
+    "rows": INSERT,
+    "rows of the migrations changed": "UPDATE country SET name = upper(name); DELETE FROM node WHERE id = 3",
+    "rows gone": "DELETE FROM no_key; TRUNCATE watched",
+    "rows in all kinds of columns": """
+        INSERT INTO odd ("two words", seen, raw, ratio, tags, doc, whole) SELECT "two words" || 'x', seen, raw, ratio,
+            tags, doc, whole FROM odd
+    """,
+    "children": "INSERT INTO book (author_id, title) VALUES (1, 'b'); INSERT INTO review (book_id) VALUES (1)",
+    "circle": "INSERT INTO egg VALUES (3, 1); INSERT INTO hen VALUES (3, 3); UPDATE egg SET hen = 3",
+    "partitions and inheritance": """
+        INSERT INTO event (at, what) VALUES ('2001-02-02', 'y'), ('2022-02-02', 'a');
+        INSERT INTO dog (name) VALUES ('x')
+    """,
+    "sequences": "SELECT nextval('ticket'), nextval('cached'), setval('ready', 70), setval('called', 1, false)",
+    "sequence of a table": "INSERT INTO author (email) SELECT i FROM generate_series(1, 9) i; DELETE FROM author",
+    "unlogged": "INSERT INTO cache (body) VALUES ('x')",
+    "table without columns": "INSERT INTO bare DEFAULT VALUES; INSERT INTO bare DEFAULT VALUES",
+    "nothing": "SELECT 1",
+    "template: table with triggers that always fire": "INSERT INTO always DEFAULT VALUES",
+    "template: new table": "CREATE TABLE t (id serial); INSERT INTO t DEFAULT VALUES; SELECT nextval('ticket')",
+    "template: large objects": "SELECT lo_from_bytea(0, 'x'); SELECT lo_put(54711, 0, 'X')",
+    "template: setting": "ALTER DATABASE {name} SET work_mem = '3MB'; COMMENT ON DATABASE {name} IS 'x'",
+    "template: much": "INSERT INTO audit (line) SELECT i FROM generate_series(1, 10001) i",
+}
+
+#: What a test then does; each is undone in place, or by a new clone.
+DIRT = [
+    "INSERT INTO author (email) VALUES ('y@example.com'); UPDATE country SET name = 'z'; DELETE FROM odd",
+    "TRUNCATE author, book, review, node, no_key CASCADE; SELECT nextval('ticket'), nextval('cached')",
+    "DELETE FROM event; UPDATE animal SET name = 'q'; UPDATE egg SET hen = 1; SELECT setval('ready', 1)",
+    "DROP TABLE review; DELETE FROM author; SELECT nextval('called')",
+    "SELECT lo_from_bytea(0, 'z'); ALTER DATABASE {name} SET work_mem = '9MB'",
+    "SELECT lo_put(54711, 0, 'Q')",
+]
+
+
+class SnapshotTests(ResetCase):
+    """One for each entry of SNAPSHOTS; made below."""
+
+    schema = SCHEMA
+
+    def check(self, statements):
+        self.execute(statements.replace("{name}", self.database.name))
+        before = self.rows()
+        self.resetter.snapshot()
+        self.assertEqual(self.rows(), before)
+        snapshot = Baseline(self.database)
+        for dirt in DIRT:
+            self.execute(dirt.replace("{name}", self.database.name))
+            self.resetter.reset()
+            self.assertEqual(snapshot.difference(), "", dirt)
+        self.resetter.restore()
+        self.assert_baseline()
+        self.execute(DIRT[0])
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def rows(self):
+        return [line for line in Baseline(self.database).brief if not line.startswith("pg_catalog")]
+
+    def test_second_snapshot_goes_on_from_the_first(self):
+        for statement in (INSERT, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)", "DELETE FROM no_key"):
+            self.execute(statement)
+            self.resetter.snapshot()
+            snapshot = Baseline(self.database)
+            for dirt in DIRT:
+                self.execute(dirt.replace("{name}", self.database.name))
+                self.resetter.reset()
+                self.assertEqual(snapshot.difference(), "", (statement, dirt))
+        self.resetter.restore()
+        self.assert_baseline()
+
+    def test_snapshot_of_rows_leaves_no_template_behind(self):
+        self.execute(INSERT)
+        self.resetter.snapshot()
+        self.assertEqual(self.templates(), [])
+
+    def test_template_of_a_snapshot_goes_with_it(self):
+        for _ in range(3):
+            self.execute("CREATE TABLE t (i int)")
+            self.resetter.snapshot()
+            self.assertEqual(len(self.templates()), 1)
+            self.resetter.restore()
+            self.assertEqual(self.templates(), [])
+
+    def templates(self):
+        return self.execute(
+            f"SELECT datname FROM pg_database WHERE datname LIKE 'ct\\_template\\_{self.database.name}\\__'"
+        )
+
+    def test_transaction_left_open_is_no_part_of_a_snapshot(self):
+        connection = self.connect(autocommit=False)
+        self.execute("INSERT INTO author (email) VALUES ('open')", connection)
+        with self.assertWarnsRegex(ResourceWarning, "before this snapshot: .*'open'"):
+            self.resetter.snapshot()
+        with self.assertRaises(psycopg2.Error):
+            connection.commit()
+        self.resetter.reset()
+        self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'open'"), 0)
+
+    def test_prepared_transaction_is_no_part_of_a_snapshot(self):
+        self.execute("BEGIN; INSERT INTO author (email) VALUES ('p'); PREPARE TRANSACTION 'p'")
+        self.resetter.snapshot()
+        with self.assertRaises(psycopg2.errors.UndefinedObject):
+            self.execute("COMMIT PREPARED 'p'")
+
+    def test_snapshot_that_fails_says_why_and_the_baseline_stays(self):
+        self.execute("CREATE TABLE t (i int)")
+        broken = mock.patch(
+            "containertest.reset.pg_baseline.clone_database", side_effect=psycopg2.errors.DiskFull("full")
+        )
+        with broken, self.assertRaisesRegex(ResetError, f"snapshot.*{self.database.name}.*full"):
+            self.resetter.snapshot()
+        self.resetter.restore()
+        self.assert_baseline()
+
+    def test_snapshot_without_the_schema_of_ours_says_why(self):
+        self.execute("DROP SCHEMA containertest CASCADE")
+        with self.assertRaisesRegex(ResetError, "containertest"):
+            self.resetter.snapshot()
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_restore_after_the_loss_of_a_snapshots_template(self):
+        self.execute("CREATE TABLE t (i int)")
+        self.resetter.snapshot()
+        with self.database.admin() as cursor:
+            for (name,) in self.templates():
+                cursor.execute(f"DROP DATABASE {name}")
+        self.execute("DROP TABLE t")
+        with self.assertRaisesRegex(ResetError, "cloned anew"):
+            self.resetter.reset()
+        self.resetter.restore()
+        self.assert_baseline()
+
+
+def _add_test(name, statements):
+    def test(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.check(statements)
+
+    setattr(SnapshotTests, "test_" + name.replace(" ", "_").replace(":", ""), test)
+
+
+for _name, _statements in SNAPSHOTS.items():
+    _add_test(_name, _statements)
+
+
+class ClassDataTests(unittest.TestCase):
+    """Through the public classes, with inner test cases."""
+
+    @classmethod
+    def setUpClass(cls):
+        require("local")
+
+        def migrate(url):
+            connection = psycopg2.connect(url)
+            connection.cursor().execute(SMALL)
+            connection.commit()
+            connection.close()
+
+        cls.containers = ContainerManager(migrations=migrate, backend="local")
+        cls.containers.start()
+
+    def family(self):
+        """A base class with data, two subclasses that have more, and one without."""
+        containers = self.containers
+        seen = self.seen = []
+
+        class Base(IntegrationTestCase):
+            @classmethod
+            def setUpTestData(cls):
+                cls.add("base")
+                cls.redis.set("base", "1")
+
+            @classmethod
+            def add(cls, name):
+                with cls.db.cursor() as cursor:
+                    cursor.execute("INSERT INTO parent (name) VALUES (%s)", (name,))
+
+            def look(self):
+                with self.db.cursor() as cursor:
+                    cursor.execute("SELECT name FROM parent ORDER BY id")
+                    names = [name for (name,) in cursor.fetchall()]
+                    cursor.execute("INSERT INTO parent (name) VALUES ('new') RETURNING id")
+                    keys = sorted(key.decode() for key in self.redis.scan_iter())
+                    seen.append((type(self).__name__, names, cursor.fetchone()[0], keys))
+                self.redis.set("new", "1")
+                self.redis.delete("base")
+
+            test_1 = test_2 = look
+
+        class Child(Base):
+            @classmethod
+            def setUpTestData(cls):
+                super().setUpTestData()
+                cls.add("child")
+
+        class Grandchild(Child):
+            @classmethod
+            def setUpTestData(cls):
+                super().setUpTestData()
+                cls.add("grandchild")
+                with cls.db.cursor() as cursor:
+                    cursor.execute("CREATE TABLE IF NOT EXISTS extra (i int)")
+
+        class Without(Base):
+            @classmethod
+            def setUpTestData(cls):
+                pass
+
+        for case in (Base, Child, Grandchild, Without):
+            case.containers = containers
+        return Base, Child, Grandchild, Without
+
+    def assert_seen(self, *cases):
+        """Run these classes in this order; each test has to see its class's data and nothing else."""
+        data = {
+            "Base": (["first", "base"], ["base"]),
+            "Child": (["first", "base", "child"], ["base"]),
+            "Grandchild": (["first", "base", "child", "grandchild"], ["base"]),
+            "Without": (["first"], []),
+        }
+        self.seen.clear()
+        for case in cases:
+            result = run_case(case)
+            self.assertTrue(result.wasSuccessful(), [*result.errors, *result.failures])
+            self.assertEqual(result.testsRun, 2)
+        expected = []
+        for case in cases:
+            names, keys = data[case.__name__]
+            expected += [(case.__name__, names, len(names) + 1, keys)] * 2
+        self.assertEqual(self.seen, expected)
+
+    def test_base_class_and_subclasses_each_have_their_data(self):
+        base, child, grandchild, without = self.family()
+        self.assert_seen(base, child, grandchild, without)
+        self.assert_seen(without, grandchild, child, base, grandchild)
+        self.assert_seen(child, child, without, without, base)
+
+    def test_tests_of_two_classes_in_turns(self):
+        base, child, *_ = self.family()
+        result = unittest.TestResult()
+        for _ in range(2):
+            base("test_1").run(result)
+            child("test_2").run(result)
+        self.assertTrue(result.wasSuccessful(), result.errors)
+        self.assertEqual([len(names) for _, names, _, _ in self.seen], [2, 3, 2, 3])
+
+    def test_failing_data_of_one_class_leave_the_others_whole(self):
+        base, child, grandchild, without = self.family()
+        for statement in (
+            "SELECT 1 / 0",
+            "BEGIN; INSERT INTO parent (name) VALUES ('y'); SELECT 1 / 0",
+            "CREATE TABLE t ()",
+        ):
+
+            class Broken(base):
+                statement_ = statement
+
+                @classmethod
+                def setUpTestData(cls):
+                    super().setUpTestData()
+                    cls.add("broken")
+                    cls.redis.set("broken", "1")
+                    with cls.db.cursor() as cursor:
+                        cursor.execute(cls.statement_)
+                    raise RuntimeError("no data")
+
+            for case in (base, child, grandchild, without):
+                self.seen.clear()
+                self.assert_seen(case)
+                self.seen.clear()
+                result = run_case(Broken)
+                self.assertEqual((result.testsRun, len(result.errors), self.seen), (0, 1, []))
+                self.assertRegex(result.errors[0][1], "division by zero|no data")
+                self.assert_seen(case)
+
+    def test_interrupted_data_leave_the_others_whole(self):
+        base, *_ = self.family()
+
+        class Interrupted(base):
+            @classmethod
+            def setUpTestData(cls):
+                cls.add("interrupted")
+                raise KeyboardInterrupt
+
+        self.assert_seen(base)
+        with self.assertRaises(KeyboardInterrupt):
+            run_case(Interrupted)
+        self.assert_seen(base)
+
+    def test_leftover_of_a_test_is_named_in_the_next(self):
+        containers = self.containers
+
+        class Leaves(PostgresTestCase):
+            def test_1_leaves(self):
+                type(self).left = containers.postgres.connect()
+                self.left.cursor().execute("SELECT 'left open'")
+
+            def test_2_next(self):
+                self.assertRowCount("parent", 1)
+
+        Leaves.containers = containers
+        with self.assertWarnsRegex(ResourceWarning, r"Leaves.test_1_leaves: .*SELECT 'left open'"):
+            result = run_case(Leaves)
+        self.assertTrue(result.wasSuccessful(), result.errors)
+
+    def test_script_goes_back_to_the_migrations(self):
+        containers = self.containers
+        with containers.postgres.connection.cursor() as cursor:
+            cursor.execute("INSERT INTO parent (name) VALUES ('script')")
+            containers.snapshot()
+            cursor.execute("DELETE FROM parent")
+            containers.reset_all()
+            cursor.execute("SELECT count(*) FROM parent")
+            self.assertEqual(cursor.fetchone()[0], 2)
+            containers.restore()
+            cursor.execute("SELECT count(*) FROM parent")
+            self.assertEqual(cursor.fetchone()[0], 1)
+
+
+class LargeSnapshotTests(ResetCase):
+    """What is more than a snapshot copies."""
+
+    def test_rows_beyond_the_limit_make_a_template(self):
+        with mock.patch.object(pg_prepare, "MOST_ROWS", 3):
+            self.execute("INSERT INTO parent (name) SELECT i::text FROM generate_series(1, 5) i")
+            self.resetter.snapshot()
+            snapshot = Baseline(self.database)
+            self.execute("DELETE FROM parent WHERE id > 3; INSERT INTO child (parent) VALUES (1)")
+            self.resetter.reset()
+            self.assertEqual(snapshot.difference(), "")
+
+
+if __name__ == "__main__":
+    unittest.main()

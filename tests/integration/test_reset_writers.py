@@ -1,0 +1,325 @@
+"""Other connections and threads that write, large amounts, and what belongs to a database as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import unittest
+import warnings
+from unittest import mock
+
+import psycopg2
+
+from containertest.errors import ResetError
+from containertest.reset import postgres
+from containertest.reset.pg_clone import clone_database, drop_database, read_properties, snapshot_templates
+from tests.integration.reset_case import SCHEMA, Baseline, ResetCase
+from tests.integration.reset_server import USER, server
+from tests.support import eventually
+
+
+class ConcurrentWriterTests(ResetCase):
+    def writing(self, statements, threads=3):
+        """Threads that go on running ``statements`` on connections of their own, each ended by a reset opened again."""
+        stop, wrote = threading.Event(), threading.Event()
+
+        def write():
+            while not stop.is_set():
+                with contextlib.suppress(psycopg2.Error):
+                    connection = self.database.connect(connect_timeout=10)
+                    with contextlib.closing(connection), connection.cursor() as cursor:
+                        while not stop.is_set():
+                            cursor.execute(statements)
+                            wrote.set()
+
+        @contextlib.contextmanager
+        def running():
+            started = [threading.Thread(target=write) for _ in range(threads)]
+            for thread in started:
+                thread.start()
+            try:
+                self.assertTrue(wrote.wait(60))
+                yield
+            finally:
+                stop.set()
+                for thread in started:
+                    thread.join(60)
+            self.assertFalse(any(thread.is_alive() for thread in started))
+            # A session whose client is gone goes on until its statement ends.
+            count = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
+            )
+            self.assertTrue(eventually(lambda: self.value(count) == 1))
+
+        return running()
+
+    def check(self, statements):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            with self.writing(statements):
+                for _ in range(15):
+                    self.resetter.reset()
+            self.resetter.reset()
+            self.assert_baseline()
+            self.resetter.reset()
+            self.assert_baseline()
+
+    def test_reset_under_inserts(self):
+        self.check("INSERT INTO parent (name) VALUES (gen_random_uuid())")
+
+    def test_reset_under_inserts_of_children(self):
+        self.check("INSERT INTO child (parent) SELECT id FROM parent")
+
+    def test_reset_under_updates_of_the_baselines_rows(self):
+        self.check("UPDATE parent SET name = gen_random_uuid() WHERE id = 1")
+
+    def test_reset_under_transactions_with_savepoints(self):
+        self.check("""
+            BEGIN; SAVEPOINT a; INSERT INTO parent (name) VALUES (gen_random_uuid()); ROLLBACK TO a;
+            INSERT INTO parent (name) VALUES (gen_random_uuid()); COMMIT
+        """)
+
+    def test_reset_under_locks(self):
+        self.check("BEGIN; LOCK TABLE parent IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.01); COMMIT")
+
+    def test_reset_under_truncate(self):
+        self.check("TRUNCATE parent CASCADE")
+
+    def test_reset_under_sequences(self):
+        self.check("SELECT nextval('parent_id_seq')")
+
+    def test_reset_under_ddl(self):
+        self.check("CREATE TABLE IF NOT EXISTS t (i int); DROP TABLE IF EXISTS t")
+
+    def test_transaction_that_began_before_a_reset_and_commits_after_it_is_undone_by_the_next(self):
+        """Its transaction id is lower than that of the reset."""
+        connection = self.connect(autocommit=False)
+        other = self.connect(autocommit=False)
+        # Not found as a leftover: as if it had ended its transaction and begun another since.
+        with mock.patch.object(postgres.pg_others, "find_lasting", return_value=[]):
+            self.execute("INSERT INTO parent (name) VALUES ('early')", connection)
+            self.execute("INSERT INTO child (parent) VALUES (1)", other)
+            self.execute("INSERT INTO parent (name) VALUES ('mine')")
+            self.resetter.reset()
+            connection.commit()
+            self.assertEqual(self.value("SELECT count(*) FROM parent"), 2)
+            self.resetter.reset()
+            self.assertEqual(self.value("SELECT count(*) FROM parent"), 1)
+            other.commit()
+            self.resetter.reset()
+        self.assert_baseline()
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_resets_of_several_threads_of_one_process(self):
+        """Each on its own database object; the resets of one are not meant to be made in parallel."""
+        errors = []
+
+        def work():
+            try:
+                for number in range(20):
+                    connection = self.database.connect()
+                    with contextlib.closing(connection), connection.cursor() as cursor:
+                        cursor.execute("INSERT INTO parent (name) VALUES (%s)", (f"{threading.get_ident()} {number}",))
+            except psycopg2.Error as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(errors, [])
+        self.assertEqual(self.value("SELECT count(*) FROM parent"), 81)
+        self.resetter.reset()
+        self.assert_baseline()
+
+
+class AmountTests(ResetCase):
+    schema = SCHEMA
+
+    def test_many_small_resets_are_tidied_and_stay_right(self):
+        with mock.patch.object(postgres, "TIDY_AFTER", 200):
+            for number in range(12):
+                self.execute(
+                    f"INSERT INTO audit (line) SELECT i FROM generate_series(1, 60) i;UPDATE node SET name = '{number}'"
+                )
+                with self.in_place():
+                    self.resetter.reset()
+                self.assert_baseline()
+
+    def test_tables_that_grew_are_made_small_again(self):
+        size = "SELECT pg_relation_size('audit')"
+        before = self.value(size)
+        self.execute("INSERT INTO audit (line) SELECT repeat('x', 100) FROM generate_series(1, 20000) i")
+        self.assertGreater(self.value(size), 1_000_000)
+        self.resetter.reset()
+        self.assertLessEqual(self.value(size), max(before, 8192))
+        self.assert_baseline()
+
+    def test_tidying_leaves_other_databases_and_readers_alone(self):
+        reader = self.connect()
+        self.execute("INSERT INTO audit (line) SELECT i FROM generate_series(1, 6000) i")
+        self.resetter.reset()
+        self.assertEqual(self.value("SELECT count(*) FROM audit", reader), 1)
+        self.execute("INSERT INTO audit (line) VALUES ('x')", reader)
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_many_marks_are_no_trouble(self):
+        self.execute("DO $$ BEGIN FOR i IN 1..5000 LOOP INSERT INTO no_key VALUES (i); END LOOP; END $$")
+        with self.in_place():
+            self.resetter.reset()
+        self.assert_baseline()
+
+    def test_many_tables_written_at_once(self):
+        self.execute(
+            "DO $$ DECLARE t text; BEGIN FOR t IN SELECT name FROM containertest.tracked WHERE name NOT LIKE '%always%'"
+            " LOOP EXECUTE format('DELETE FROM %s WHERE false', t); END LOOP; END $$"
+        )
+        with self.in_place():
+            self.resetter.reset()
+        self.assert_baseline()
+
+
+class WholeDatabaseTests(ResetCase):
+    """What CREATE DATABASE ... TEMPLATE does not copy."""
+
+    SETTINGS = """
+        ALTER DATABASE {0} SET search_path = shop, "$user", public;
+        ALTER DATABASE {0} SET my.setting = 'a ''b'' \\c, d';
+        ALTER DATABASE {0} SET work_mem = '3MB';
+        ALTER DATABASE {0} SET DateStyle = 'German, DMY';
+        ALTER ROLE app IN DATABASE {0} SET work_mem = '2MB';
+        ALTER DATABASE {0} CONNECTION LIMIT 50;
+        COMMENT ON DATABASE {0} IS 'it''s mine';
+        REVOKE ALL ON DATABASE {0} FROM PUBLIC;
+        GRANT CONNECT ON DATABASE {0} TO app WITH GRANT OPTION;
+        GRANT TEMPORARY ON DATABASE {0} TO plain
+    """
+
+    def make(self, name):
+        with self.database.admin() as cursor:
+            drop_database(cursor, name)
+            cursor.execute(f"CREATE DATABASE {name} OWNER app")
+            for statement in self.SETTINGS.format(name).split(";"):
+                cursor.execute(statement)
+        self.addCleanup(self.drop, name)
+
+    def drop(self, name):
+        with self.database.admin() as cursor:
+            drop_database(cursor, name)
+
+    def test_clone_has_all_of_it(self):
+        self.make("ct_whole")
+        self.addCleanup(self.drop, "ct_whole_clone")
+        with self.database.admin() as cursor:
+            clone_database(cursor, "ct_whole", "ct_whole_clone")
+            original, clone = read_properties(cursor, "ct_whole"), read_properties(cursor, "ct_whole_clone")
+        self.assertEqual(original, clone)
+        self.assertEqual(clone.owner, "app")
+        with contextlib.closing(server().connect("ct_whole_clone")) as connection, connection.cursor() as cursor:
+            for setting, value in (("search_path", 'shop, "$user", public'), ("my.setting", "a 'b' \\c, d")):
+                cursor.execute(f"SHOW {setting}")
+                self.assertEqual(cursor.fetchone(), (value,))
+
+    def test_clone_of_a_database_without_any_has_none(self):
+        self.make("ct_whole")
+        self.addCleanup(self.drop, "ct_whole_clone")
+        with self.database.admin() as cursor:
+            cursor.execute("CREATE DATABASE ct_whole_clone")
+            plain = read_properties(cursor, "ct_whole_clone")
+            drop_database(cursor, "ct_whole_clone")
+            clone_database(cursor, "template0", "ct_whole_clone", plain)
+            self.assertEqual(read_properties(cursor, "ct_whole_clone"), plain)
+
+    def test_reset_brings_all_of_it_back(self):
+        with self.database.admin() as cursor:
+            for statement in self.SETTINGS.format(self.database.name).split(";"):
+                cursor.execute(statement)
+        self.assertEqual(self.value("SHOW work_mem", self.connect()), "3MB")
+        self.resetter.reset()
+        self.assert_baseline()
+        self.assertEqual(self.value("SHOW work_mem"), self.value("SHOW work_mem", self.connect(dbname="postgres")))
+
+    def test_reset_brings_it_back_after_ddl_too(self):
+        with self.database.admin() as cursor:
+            for statement in self.SETTINGS.format(self.database.name).split(";"):
+                cursor.execute(statement)
+        self.execute("CREATE TABLE t (i int)")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_database_that_a_test_drops_is_cloned_anew(self):
+        self.database.close()
+        self.drop(self.database.name)
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_names_of_snapshots_templates_are_of_one_database_only(self):
+        names = ["testdb", "testdb_2", "x" * 50, "x" * 50 + "_2", "ü" * 25, "ü" * 25 + "_2"]
+        templates = [template for name in names for template in snapshot_templates(name)]
+        self.assertEqual(len(set(templates)), 2 * len(names))
+        for template in templates:
+            self.assertLessEqual(len(template.encode()), 63)
+            self.assertTrue(template.startswith("ct_template_"))
+
+
+class FailureTests(ResetCase):
+    def test_lost_template_is_a_reset_error_that_names_it(self):
+        template = self.database.template
+        with self.database.admin() as cursor:
+            cursor.execute(f"ALTER DATABASE {template} RENAME TO {template}_away")
+        try:
+            self.execute("CREATE TABLE t (i int)")
+            with self.assertRaisesRegex(ResetError, template):
+                self.resetter.reset()
+        finally:
+            with self.database.admin() as cursor:
+                cursor.execute(f"ALTER DATABASE {template}_away RENAME TO {template}")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_session_in_the_template_delays_a_clone_and_is_waited_for(self):
+        connection = self.connect(dbname=self.database.template)
+        self.execute("CREATE TABLE t (i int)")
+        timer = threading.Timer(1, connection.close)
+        timer.start()
+        self.resetter.reset()
+        timer.join()
+        self.assert_baseline()
+
+    def test_database_that_is_not_new_is_cloned_first(self):
+        self.execute("INSERT INTO parent (name) VALUES ('x')")
+        with self.assertLogs("containertest", "INFO"):
+            self.database.reset().reset()
+        self.assert_baseline()
+        type(self).resetter = self.database.reset()
+
+    def test_marks_that_a_test_deletes_cost_a_clone(self):
+        self.execute("INSERT INTO parent (name) VALUES ('x'); TRUNCATE containertest.marks")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_schema_of_ours_that_a_test_drops_costs_a_clone(self):
+        self.execute("INSERT INTO parent (name) VALUES ('x'); DROP SCHEMA containertest CASCADE")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_function_of_ours_that_a_test_replaces_costs_a_clone(self):
+        self.execute(
+            "CREATE OR REPLACE FUNCTION containertest.mark() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN RETURN NULL; END'"
+        )
+        self.execute("INSERT INTO parent (name) VALUES ('x')")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_baseline_is_the_same_for_a_second_clone(self):
+        second = Baseline(self.database)
+        self.assertEqual(second.full, self.baseline.full)
+        self.assertEqual(self.role, USER)
+
+
+if __name__ == "__main__":
+    unittest.main()
