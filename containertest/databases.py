@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from containertest.leases import Lease
     from containertest.migrations import Migrations
 
-__all__ = ["claim", "drop", "template"]
+__all__ = ["claim", "drop", "name_to_find", "template"]
 
 
 def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None]) -> str:
@@ -26,7 +26,7 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
     :param prepare: called with a connection after the migrations.
     :raises MigrationError: if one fails; then the database is dropped.
     """
-    name = f"ct_template_{_digest(lease, migrations)}{_suffix(lease)}"
+    name = f"{_name(lease, migrations)}{_suffix(lease)}"
     with lease.session.lock(f"{lease.key}-{name}"):
         with lease.session.state() as state:
             templates = state["servers"][lease.key]["templates"]
@@ -47,13 +47,27 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
     return name
 
 
-def _digest(lease: Lease, migrations: Migrations | None) -> str:
-    text = migrations.digest() if migrations else ""
-    if migrations and not migrations.reusable:
-        # What a callable does can't be told from its code: a run that took over another's server runs it anew.
-        with lease.session.state() as state:
-            text += "-".join(state["root"])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def name_to_find(migrations: Migrations | None) -> str | None:
+    """How the name of the template database begins that an earlier run made of the same ``migrations``.
+
+    None if there is a callable among them: what it would do today can't be told from its code.
+    """
+    return (
+        _named("" if migrations is None else migrations.digest()) if migrations is None or migrations.reusable else None
+    )
+
+
+def _name(lease: Lease, migrations: Migrations | None) -> str:
+    if name := name_to_find(migrations):
+        return name
+    assert migrations is not None
+    # Found by the processes of this run only.
+    with lease.session.state() as state:
+        return _named(migrations.digest() + "-".join(state["root"]))
+
+
+def _named(content: str) -> str:
+    return f"ct_template_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:

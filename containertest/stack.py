@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest import databases, leases
+from containertest import databases, kept, leases
 from containertest.errors import NotStarted, ServerDied
 from containertest.leases import Lease
 from containertest.migrations import Migrations
@@ -109,7 +109,10 @@ class Stack:
     def start(self) -> None:
         """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
         postgres, redis = self._specs()
-        session = Session.join(self.settings.keep_alive, leases.key_of(postgres or redis))
+        if self.settings.keep_alive:
+            template = databases.name_to_find(self._scripts) if postgres else ""
+            kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
+        session = Session.join(self.settings.keep_alive)
         with ThreadPoolExecutor(1, "containertest") as executor:
             future = executor.submit(self._start_redis, session, redis) if redis else None
             try:
