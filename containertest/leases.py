@@ -11,7 +11,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from containertest import backends
@@ -25,7 +25,7 @@ from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import Connection, poll, until_ready
 
-__all__ = ["Lease", "died", "exclusive", "key_of", "release", "shared"]
+__all__ = ["Lease", "died", "exclusive", "key_of", "release", "remember_baseline", "shared"]
 
 log = logging.getLogger("containertest")
 
@@ -42,6 +42,7 @@ class Lease:
     :param key: its entry in the run's state.
     :param version: as in "15.4".
     :param ours: whether this call started it.
+    :param baseline: what `remember_baseline` was told by the process that started it.
     """
 
     session: Session
@@ -50,6 +51,7 @@ class Lease:
     endpoint: Endpoint
     version: str
     ours: bool
+    baseline: str = field(default="", repr=False)
 
     @property
     def is_external(self) -> bool:
@@ -132,7 +134,15 @@ def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> L
     except ServerDied:
         _forget(session, key, server)
         return None
-    return Lease(session, key, server, Endpoint(**entry["endpoint"]), entry["version"], ours=False)
+    endpoint = Endpoint(**entry["endpoint"])
+    return Lease(session, key, server, endpoint, entry["version"], ours=False, baseline=entry["baseline"])
+
+
+def remember_baseline(lease: Lease, baseline: str) -> None:
+    """Note what a process that takes the server over later has to bring back before it uses it."""
+    lease.baseline = baseline
+    with lease.session.state() as state:
+        state["servers"][lease.key]["baseline"] = baseline
 
 
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
@@ -180,6 +190,7 @@ def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, versi
             "endpoint": dataclasses.asdict(endpoint),
             "version": version,
             "users": [myself()],
+            "baseline": "",
             "templates": {},
             "databases": {},
         }

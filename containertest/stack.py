@@ -141,7 +141,10 @@ class Stack:
         try:
             lease = future.result()
             self._redis = RunningRedis(lease)
-            self._redis_reset = RedisReset(self._redis.client, whole_server=not lease.is_external)
+            whole, client = not lease.is_external, self._redis.client
+            self._redis_reset = RedisReset(client, whole_server=whole, first=lease.baseline)
+            if not lease.baseline:
+                leases.remember_baseline(lease, self._redis_reset.first_settings)
             self._redis_reset.restore()
         except BaseException:
             if self._postgres:
