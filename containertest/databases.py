@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from containertest.errors import BackendUnavailable
@@ -81,8 +81,8 @@ def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Call
         prepare(connection)
 
 
-def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
-    """Clone a database for this process from ``template``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
+def claim(lease: Lease, source: str, wanted: str, purpose: str) -> str:
+    """Clone a database for this process from ``source``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
 
     One that a dead process of the run had is dropped and its name taken; so is the one that this process has
     for the same purpose already.
@@ -92,10 +92,17 @@ def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
     :raises BackendUnavailable: if the role may not create databases.
     """
     name = _reserve(lease, wanted, [*myself(), purpose])
-    with closing(_maintenance(lease)) as admin:
-        drop(admin, name)
-        clone(admin, name, template)
+    clone(lease, name, source)
     return name
+
+
+def clone(lease: Lease, name: str, source: str) -> None:
+    """Make the database ``name`` a fresh copy of ``source``, with the settings and grants that belong to it."""
+    from containertest.reset.pg_clone import clone_database
+
+    with closing(_maintenance(lease)) as admin, _creating(admin), admin.cursor() as cursor:
+        drop(admin, name)
+        clone_database(cursor, source, name)
 
 
 def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
@@ -132,6 +139,8 @@ def put_aside(lease: Lease, name: str, test: str) -> str:
         number = len(state["kept"]) + 1
         kept = f"failed_{number}_{_plain(test.rpartition('.')[2])[:40]}{_suffix(lease)}"
         state["kept"].append(kept)
+        # On a server of others, too, `prune` has to find it.
+        state["servers"][lease.key]["databases"][kept] = [*myself(), "kept"]
     with closing(_maintenance(lease)) as admin:
         _end_sessions(admin, name)
         _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
@@ -150,11 +159,6 @@ def give_up(lease: Lease, name: str) -> None:
         state["servers"].get(lease.key, {"databases": {}})["databases"].pop(name, None)
 
 
-def clone(admin: psycopg2.extensions.connection, name: str, source: str) -> None:
-    """Create the database ``name`` as a copy of ``source``, which nobody may be connected to."""
-    _run(admin, "CREATE DATABASE {} TEMPLATE {}", name, source)
-
-
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name``, if there is one, whoever is connected to it."""
     _run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
@@ -167,12 +171,18 @@ def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
 
 
 def _run(admin: psycopg2.extensions.connection, statement: str, *names: str) -> None:
-    import psycopg2.errors
     from psycopg2 import sql
 
+    with _creating(admin), admin.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def _creating(admin: psycopg2.extensions.connection) -> Iterator[None]:
+    import psycopg2.errors
+
     try:
-        with admin.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        yield
     except psycopg2.errors.InsufficientPrivilege as error:
         raise BackendUnavailable(
             f"The role {admin.info.user!r} may not create databases, and tests never run in a database that is not "

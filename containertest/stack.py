@@ -301,7 +301,8 @@ class Stack:
         running = self._postgres
         running.close()
         name = databases.put_aside(running.lease, running.name, test)
-        databases.claim(running.lease, running.template, running.name, self.key)
+        self._database_reset.close()
+        databases.clone(running.lease, running.name, running.template)
         self.loaded = None
         self._database_reset = self._new_reset(running)
         log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
