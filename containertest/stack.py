@@ -307,6 +307,14 @@ class Stack:
         self._database_reset = self._new_reset(running)
         log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
 
+    def disconnect(self) -> None:
+        """Close our own connections; the next use opens them again."""
+        for running in (self._postgres, self._redis):
+            if running:
+                running.close()
+        if self._redis_reset:
+            self._redis_reset.close()
+
     def _replace(self) -> None:
         """Let go of the servers and start anew; a server of the two that lives is taken again."""
         self.loaded = None
