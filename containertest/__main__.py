@@ -75,8 +75,7 @@ def _run(given: argparse.Namespace) -> int:
         if given.backend:
             # What the command starts by this library shall run in the same place.
             variables.setdefault("CONTAINERTEST_BACKEND", given.backend)
-        # The database is the command's now: it may want to drop or to copy it.
-        manager.stack.disconnect()
+        manager.stack.hand_over()
         return _execute(command, variables) if command else _show(variables)
 
 

@@ -307,8 +307,16 @@ class Stack:
         self._database_reset = self._new_reset(running)
         log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
 
-    def disconnect(self) -> None:
-        """Close our own connections; the next use opens them again."""
+    def hand_over(self) -> None:
+        """Leave the servers to another program, which may do with the database whatever it likes.
+
+        Nothing of ours stays in it, no connection to it is open, and it is not reset any more.
+        """
+        if self._postgres:
+            from containertest.reset import pg_prepare
+
+            pg_prepare.remove(self._postgres.connection)
+            self._database_reset = None
         for running in (self._postgres, self._redis):
             if running:
                 running.close()

@@ -22,6 +22,12 @@ psycopg2.connect("").close()  # libpq's own variables
 with connection.cursor() as cursor:
     cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
     assert cursor.fetchone() == (1,), "somebody else is connected"
+    cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ 'containertest'")
+    assert cursor.fetchall() == [], "something is in the database"
+    cursor.execute("SELECT evtname FROM pg_event_trigger")
+    assert cursor.fetchall() == [], "something watches the database"
+    cursor.execute("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal OR tgname ~ 'containertest'")
+    assert cursor.fetchall() == [], "something watches the tables"
 client = redis.Redis.from_url(os.environ["REDIS_URL"])
 same = redis.Redis(os.environ["REDIS_HOST"], int(os.environ["REDIS_PORT"]), password=os.environ["REDIS_PASSWORD"])
 client.set("key", "value")
@@ -62,7 +68,8 @@ class RunCommand(Runs):
 
     def test_command_gets_all_it_needs_and_its_status_is_returned(self) -> None:
         templates = ("--env", "DB={postgres.username}@{postgres.host}:{postgres.port}", "--env", "BRACES={{}}")
-        self.run_child(*CONTAINERTEST, "run", *templates, "--", sys.executable, "-c", USE_ALL, status=7)
+        options = (*templates, "--migrations", "schema.sql")
+        self.run_child(*CONTAINERTEST, "run", *options, "--", sys.executable, "-c", USE_ALL, status=7)
 
     def test_killed_command_gives_the_status_of_a_shell(self) -> None:
         done = self.run_child(*CONTAINERTEST, "run", "--no-redis", "sh", "-c", "kill -9 $$", status=128 + 9)
