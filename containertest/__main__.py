@@ -72,12 +72,11 @@ def _run(given: argparse.Namespace) -> int:
     )
     with manager:
         variables = {**manager.environ(), **_filled_in(templates, manager)}
-        if command:
-            return _execute(command, variables)
-        for name, value in variables.items():
-            print(f"{name}={value}")
-        print("Press Ctrl-C to end.", flush=True)
-        return _wait_for_signal()
+        if given.backend:
+            # What the command starts by this library shall run in the same place.
+            variables.setdefault("CONTAINERTEST_BACKEND", given.backend)
+        manager.stack.hand_over()
+        return _execute(command, variables) if command else _show(variables)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -151,9 +150,13 @@ def _comes_from_terminal(number: int) -> bool:
         return False
 
 
-def _wait_for_signal() -> int:
+def _show(variables: Mapping[str, str]) -> int:
+    """Print the variables and wait for Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        for name, value in variables.items():
+            print(f"{name}={value}")
+        print("Press Ctrl-C to end.", flush=True)
         while True:
             signal.pause()
     except KeyboardInterrupt:

@@ -85,10 +85,11 @@ class _ServerTestCase(unittest.TestCase):
 
     @classmethod
     def manager(cls, *, start: bool = True) -> ContainerManager:
-        """The manager of this class: `containers`, else the default one, which is started by its first use."""
-        if cls.containers is not None:
-            return cls.containers
-        manager = default_manager(cls._needs_postgres, cls._needs_redis)
+        """The manager of this class: `containers`, else the default one; started by its first use.
+
+        Usually ``setUpModule`` has done so; some runners leave it out (unittest-parallel with ``--level test``).
+        """
+        manager = cls.containers or default_manager(cls._needs_postgres, cls._needs_redis)
         return manager.start() if start else manager
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from containertest.leases import Lease
     from containertest.migrations import Migrations
 
-__all__ = ["claim", "drop", "drop_own", "template"]
+__all__ = ["claim", "clone", "drop", "drop_own", "name_to_find", "template"]
 
 
 def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None]) -> str:
@@ -26,7 +26,7 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
     :param prepare: called with a connection after the migrations.
     :raises MigrationError: if one fails; then the database is dropped.
     """
-    name = f"ct_template_{_digest(lease, migrations)}{_suffix(lease)}"
+    name = f"{_name(lease, migrations)}{_suffix(lease)}"
     with lease.session.lock(f"{lease.key}-{name}"):
         with lease.session.state() as state:
             templates = state["servers"][lease.key]["templates"]
@@ -47,13 +47,27 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
     return name
 
 
-def _digest(lease: Lease, migrations: Migrations | None) -> str:
-    text = migrations.digest() if migrations else ""
-    if migrations and not migrations.reusable:
-        # What a callable does can't be told from its code: a run that took over another's server runs it anew.
-        with lease.session.state() as state:
-            text += "-".join(state["root"])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def name_to_find(migrations: Migrations | None) -> str | None:
+    """How the name of the template database begins that an earlier run made of the same ``migrations``.
+
+    None if there is a callable among them: what it would do today can't be told from its code.
+    """
+    return (
+        _named("" if migrations is None else migrations.digest()) if migrations is None or migrations.reusable else None
+    )
+
+
+def _name(lease: Lease, migrations: Migrations | None) -> str:
+    if name := name_to_find(migrations):
+        return name
+    assert migrations is not None
+    # Found by the processes of this run only.
+    with lease.session.state() as state:
+        return _named(migrations.digest() + "-".join(state["root"]))
+
+
+def _named(content: str) -> str:
+    return f"ct_template_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
@@ -67,8 +81,8 @@ def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Call
         prepare(connection)
 
 
-def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
-    """Clone a database for this process from ``template``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
+def claim(lease: Lease, source: str, wanted: str, purpose: str) -> str:
+    """Clone a database for this process from ``source``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
 
     One that a dead process of the run had is dropped and its name taken; so is the one that this process has
     for the same purpose already.
@@ -78,10 +92,17 @@ def claim(lease: Lease, template: str, wanted: str, purpose: str) -> str:
     :raises BackendUnavailable: if the role may not create databases.
     """
     name = _reserve(lease, wanted, [*myself(), purpose])
-    with closing(_maintenance(lease)) as admin:
-        drop_own(admin, name)
-        clone(admin, name, template)
+    clone(lease, name, source)
     return name
+
+
+def clone(lease: Lease, name: str, source: str) -> None:
+    """Make the database ``name`` a fresh copy of ``source``, with the settings and grants that belong to it."""
+    from containertest.reset.pg_clone import clone_database
+
+    with closing(_maintenance(lease)) as admin, _explained(admin), admin.cursor() as cursor:
+        drop_own(admin, name)
+        clone_database(cursor, source, name)
 
 
 def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
@@ -118,6 +139,8 @@ def put_aside(lease: Lease, name: str, test: str) -> str:
         number = len(state["kept"]) + 1
         kept = f"failed_{number}_{_plain(test.rpartition('.')[2])[:40]}{_suffix(lease)}"
         state["kept"].append(kept)
+        # On a server of others, too, `prune` has to find it.
+        state["servers"][lease.key]["databases"][kept] = [*myself(), "kept"]
     with closing(_maintenance(lease)) as admin:
         _end_sessions(admin, name)
         _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
@@ -134,14 +157,6 @@ def give_up(lease: Lease, name: str) -> None:
         drop_own(admin, name)
     with lease.session.state() as state:
         state["servers"].get(lease.key, {"databases": {}})["databases"].pop(name, None)
-
-
-def clone(admin: psycopg2.extensions.connection, name: str, source: str) -> None:
-    """Create the database ``name`` as a copy of ``source``, with what belongs to the database as a whole."""
-    from containertest.reset.pg_clone import clone_database
-
-    with _explained(admin), admin.cursor() as cursor:
-        clone_database(cursor, source, name)
 
 
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:

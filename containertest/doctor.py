@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from containertest import backends
-from containertest.errors import BackendUnavailable
+from containertest.errors import ContainerTestError
 from containertest.services import postgres, redis
 from containertest.settings import Settings
 from containertest.spec import ServerSpec
@@ -34,7 +34,7 @@ def _report_one(spec: ServerSpec, wanted: str) -> bool:
             continue
         try:
             found = backends.get(name).check(spec)
-        except BackendUnavailable as error:
+        except ContainerTestError as error:
             print(f"  {name:<9} no: {textwrap.indent(str(error), ' ' * 12).strip()}")
             continue
         print(f"  {name:<9} yes: {found}")

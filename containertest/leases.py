@@ -13,21 +13,21 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from containertest import backends
 from containertest.backends.base import Backend, Handle, Owner, Server
 from containertest.borrowed import borrow_logical_database
-from containertest.errors import ServerDied, last_lines
-from containertest.processes import alive, myself
+from containertest.errors import ServerDied, StartupTimeout, last_lines
+from containertest.processes import Process, alive, myself
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import Connection, poll, until_ready
 
-__all__ = ["Lease", "died", "exclusive", "key_of", "release", "shared"]
+__all__ = ["Lease", "died", "exclusive", "key_of", "release", "remember_baseline", "shared"]
 
 log = logging.getLogger("containertest")
 
@@ -44,6 +44,7 @@ class Lease:
     :param key: its entry in the run's state.
     :param version: as in "15.4".
     :param ours: whether this call started it.
+    :param baseline: what `remember_baseline` was told by the process that started it.
     """
 
     session: Session
@@ -52,6 +53,7 @@ class Lease:
     endpoint: Endpoint
     version: str
     ours: bool
+    baseline: str = field(default="", repr=False)
 
     @property
     def is_external(self) -> bool:
@@ -83,34 +85,66 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
     :param purpose: tells apart several servers of the same spec in one process.
     """
     kind = f"{key_of(spec)}-{purpose}"
-    with session.state() as state:
-        for key, entry in state["servers"].items():
-            if key.startswith(kind) and (entry["user"] == myself() or not alive(entry["user"])):
-                entry["user"] = myself()
-                break
-        else:
-            key = ""
-    if key and (lease := _attached(session, key, spec, timeout)):
-        return lease
+    if key := _free_server(session, kind):
+        try:
+            if lease := _attached(session, key, spec, DYING):
+                return lease
+        except StartupTimeout:
+            # It runs, but does not answer: a dead process left it paused, or in a script without an end.
+            _forget(session, key, _server(session, key))
     return _started(session, f"{kind}-{'-'.join(myself())}", spec, wanted, timeout)
 
 
+def _free_server(session: Session, kind: str) -> str:
+    """Take an entry of this ``kind`` that only this process, or none that lives, uses; "" if there is none."""
+    me = myself()
+    with session.state() as state:
+        for key, entry in state["servers"].items():
+            if key.startswith(kind) and not _others(entry, me):
+                entry["users"] = [me]
+                return str(key)
+    return ""
+
+
+def _others(entry: dict[str, Any], me: Process) -> list[Process]:
+    """The living processes besides this one that use a server."""
+    return [user for user in entry["users"] if user != me and alive(user)]
+
+
+def _server(session: Session, key: str) -> Server:
+    with session.state() as state:
+        entry = state["servers"][key]
+        handle = state["handles"].get(entry["handle"], {"id": entry["handle"]})
+    return backends.get(entry["backend"]).attach(handle, Endpoint(**entry["endpoint"]))
+
+
 def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> Lease | None:
-    """The running server of entry ``key``; None (and the entry is dropped) when it is not there any more."""
+    """The running server of entry ``key``; None (and the entry is dropped) when it is not there any more.
+
+    :raises StartupTimeout: if it runs, but does not answer for ``timeout`` seconds.
+    """
+    me = myself()
     with session.state() as state:
         entry = state["servers"].get(key)
-        handle = entry and state["handles"].get(entry["handle"], {"id": entry["handle"]})
-    if not entry:
-        return None
-    endpoint = Endpoint(**entry["endpoint"])
-    server = backends.get(entry["backend"]).attach(handle, endpoint)
+        if entry is None:
+            return None
+        entry["users"] = [*_others(entry, me), me]
+    server = _server(session, key)
     try:
         # Polled: a server under the load of many workers may refuse a connection or answer late.
         until_ready(server, spec.title, Connection(), spec.probe, timeout)
     except ServerDied:
         _forget(session, key, server)
         return None
-    return Lease(session, key, server, endpoint, entry["version"], ours=False)
+    endpoint = Endpoint(**entry["endpoint"])
+    return Lease(session, key, server, endpoint, entry["version"], ours=False, baseline=entry["baseline"])
+
+
+def remember_baseline(lease: Lease, baseline: str) -> None:
+    """Note what a process that takes the server over later has to bring back before it uses it."""
+    lease.baseline = baseline
+    with lease.session.state() as state:
+        state["servers"][lease.key]["baseline"] = baseline
 
 
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
@@ -169,7 +203,8 @@ def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, versi
             "handle": server.handle["id"],
             "endpoint": dataclasses.asdict(endpoint),
             "version": version,
-            "user": myself(),
+            "users": [myself()],
+            "baseline": "",
             "templates": {},
             "databases": {},
         }
@@ -192,16 +227,17 @@ def _forget(session: Session, key: str, server: Server) -> None:
             state["handles"].pop(server.handle["id"], None)
 
 
-def release(lease: Lease, *, only_if_unused: bool = True) -> None:
+def release(lease: Lease) -> None:
     """Give a server back that this process started but could not use after all.
 
-    A server on which another process has a database stays.
+    A server that another process uses stays.
     """
-    with lease.session.state() as state:
-        entry = state["servers"].get(lease.key, {})
-        used = any(alive(owner) and owner[:2] != myself() for owner in entry.get("databases", {}).values())
-    if not (only_if_unused and used):
-        _forget(lease.session, lease.key, lease.server)
+    # Whoever attaches does so under this lock.
+    with lease.session.lock(lease.key):
+        with lease.session.state() as state:
+            used = _others(state["servers"].get(lease.key, {"users": []}), myself())
+        if not used:
+            _forget(lease.session, lease.key, lease.server)
 
 
 def died(lease: Lease, title: str, probe: Callable[[Endpoint], None]) -> ServerDied | None:

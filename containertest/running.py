@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from contextlib import suppress
@@ -28,6 +29,7 @@ class _Running:
         self.password = lease.endpoint.password
         self.backend = lease.server.backend
         self.version = lease.version
+        self._pid = os.getpid()
         self._lock = threading.RLock()
 
     def logs(self) -> str:
@@ -68,10 +70,13 @@ class RunningPostgres(_Running):
 
     @property
     def connection(self) -> psycopg2.extensions.connection:
-        """The shared connection, in autocommit mode; opened again when it has been closed."""
+        """The shared connection, in autocommit mode; opened again when it has been closed.
+
+        A child made by fork that has kept this object opens one of its own, to the same database.
+        """
         with self._lock:
-            if self._connection is None or self._connection.closed:
-                self._connection = self.connect()
+            if self._connection is None or self._connection.closed or self._pid != os.getpid():
+                self._pid, self._connection = os.getpid(), self.connect()
                 self._connection.autocommit = True
             return self._connection
 

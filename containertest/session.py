@@ -43,6 +43,7 @@ def empty_state(root: Process) -> State:
     """The state of a run that has nothing yet. ``root`` is its first process."""
     return {
         "root": root,
+        "where": working_folder(),
         "keep_alive": 0.0,
         "idle": False,
         "kept": [],
@@ -51,6 +52,13 @@ def empty_state(root: Process) -> State:
         "chosen": {},
         "announced": [],
     }
+
+
+def working_folder() -> str:
+    """The working folder; "" when it has been removed."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()
+    return ""
 
 
 def base_folder() -> Path:
@@ -135,15 +143,12 @@ class Session:
         return self.folder.name
 
     @classmethod
-    def join(cls, keep_alive: float = 0.0, wanted: str = "") -> Session:
+    def join(cls, keep_alive: float = 0.0) -> Session:
         """Join this process' run, or begin it; see to it that a guard watches.
 
         :param keep_alive: seconds that the run's servers shall stay for the next run.
-        :param wanted: key of a server; a new run with ``keep_alive`` takes over an idle run that has it.
         """
         identity, root = identify()
-        if keep_alive and wanted:
-            _take_over(identity, root, wanted)
         folder, file = _hold(identity)
         session = cls(folder, file)
         os.environ.setdefault(VARIABLE, identity)
@@ -229,34 +234,6 @@ def _hold(identity: str) -> tuple[Path, int]:
             if os.fstat(file).st_ino == os.stat(folder / "alive").st_ino:
                 return folder, file
         os.close(file)
-
-
-def _take_over(identity: str, root: Process, wanted: str) -> None:
-    """Give an idle run that has the server ``wanted`` the name ``identity`` too, unless there is such a run.
-
-    The folder stays where it is, since what its containers are labelled with must go on to name it.
-    """
-    base = base_folder()
-    # Not found: the last run's guard is removing the folder, and there is nothing to take over.
-    with contextlib.suppress(FileNotFoundError), locked(base / "take-over.lock"):
-        if os.path.lexists(base / identity):
-            return
-        for folder in base.iterdir():
-            if folder.is_dir() and not folder.is_symlink() and _revive(folder, root, wanted):
-                with contextlib.suppress(FileExistsError):
-                    (base / identity).symlink_to(folder)
-                return
-
-
-def _revive(folder: Path, root: Process, wanted: str) -> bool:
-    if not read_state(folder).get("idle"):
-        return False
-    with contextlib.suppress(FileNotFoundError), Session(folder, -1).state() as state:
-        if not state.get("idle") or state.get("prune") or wanted not in state["servers"]:
-            return False
-        state.update(idle=False, root=root, announced=[])
-        return True
-    return False
 
 
 def spawn_guard(folder: Path) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import gc
 import hashlib
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest import databases, leases
+from containertest import databases, kept, leases
 from containertest.errors import NotStarted, ServerDied
 from containertest.leases import Lease
 from containertest.migrations import Migrations
@@ -50,6 +54,18 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@functools.cache
+def _end_quickly() -> None:
+    """Let this process end at once after its last test.
+
+    At its end Python looks several times through all that the imported modules hold for cycles to collect, which
+    takes longer than all else (redis-py alone: 20,000 objects). Not in Python's development mode, whose warnings
+    of unclosed files may come from such cycles. Source: the manual of ``gc.freeze``.
+    """
+    if not sys.flags.dev_mode and hasattr(gc, "freeze"):
+        atexit.register(gc.freeze)
 
 
 class Stack:
@@ -101,6 +117,7 @@ class Stack:
             if key not in _stacks:
                 stack = cls(key, settings, postgres, redis, scripts)
                 stack.start()
+                _end_quickly()
                 _stacks[key] = stack
             elif _stacks[key]._stale:
                 _stacks[key].restore()
@@ -109,7 +126,10 @@ class Stack:
     def start(self) -> None:
         """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
         postgres, redis = self._specs()
-        session = Session.join(self.settings.keep_alive, leases.key_of(postgres or redis))
+        if self.settings.keep_alive:
+            template = databases.name_to_find(self._scripts) if postgres else ""
+            kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
+        session = Session.join(self.settings.keep_alive)
         with ThreadPoolExecutor(1, "containertest") as executor:
             future = executor.submit(self._start_redis, session, redis) if redis else None
             try:
@@ -138,7 +158,10 @@ class Stack:
         try:
             lease = future.result()
             self._redis = RunningRedis(lease)
-            self._redis_reset = RedisReset(self._redis.client, whole_server=not lease.is_external)
+            whole, client = not lease.is_external, self._redis.client
+            self._redis_reset = RedisReset(client, whole_server=whole, first=lease.baseline)
+            if not lease.baseline:
+                leases.remember_baseline(lease, self._redis_reset.first_settings)
             self._redis_reset.restore()
         except BaseException:
             if self._postgres:
@@ -299,10 +322,27 @@ class Stack:
         running = self._postgres
         running.close()
         name = databases.put_aside(running.lease, running.name, test)
-        databases.claim(running.lease, running.template, running.name, self.key)
+        self._database_reset.close()
+        databases.clone(running.lease, running.name, running.template)
         self.loaded = None
         self._database_reset = self._new_reset(running)
         log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
+
+    def hand_over(self) -> None:
+        """Leave the servers to another program, which may do with the database whatever it likes.
+
+        Nothing of ours stays in it, no connection to it is open, and it is not reset any more.
+        """
+        if self._postgres:
+            from containertest.reset import pg_prepare
+
+            pg_prepare.remove(self._postgres.connection)
+            self._database_reset = None
+        for running in (self._postgres, self._redis):
+            if running:
+                running.close()
+        if self._redis_reset:
+            self._redis_reset.close()
 
     def _replace(self) -> None:
         """Let go of the servers and start anew; a server of the two that lives is taken again."""

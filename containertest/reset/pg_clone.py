@@ -122,13 +122,27 @@ def drop_database(cursor: Any, name: str) -> None:
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def _strategy(cursor: Any) -> str:
+    """How to copy: PostgreSQL 15 and later write each page to the log first, which takes twice as long.
+
+    Copying files makes two checkpoints, which cost nothing where nobody waits for a disk: on servers of ours.
+    Source: PostgreSQL manual, "CREATE DATABASE", STRATEGY.
+    """
+    if cursor.connection.server_version < 150000:
+        return ""
+    cursor.execute("SHOW fsync")
+    return " STRATEGY file_copy" if cursor.fetchone() == ("off",) else ""
+
+
 def clone_database(cursor: Any, template: str, name: str, properties: Properties | None = None) -> None:
     """Create the database ``name`` from ``template``, with its properties or those given.
 
     ``cursor`` is of an autocommit connection to another database. Nobody may be connected to the template.
     """
     properties = properties or read_properties(cursor, template)
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}{}").format(
+        sql.Identifier(name), sql.Identifier(template), sql.SQL(_strategy(cursor))
+    )
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

@@ -37,6 +37,7 @@ REMOVE = """
     DROP EVENT TRIGGER IF EXISTS containertest_drop;
     DROP SCHEMA IF EXISTS containertest CASCADE;
 """
+REMOVE_SCHEMA = "DROP SCHEMA IF EXISTS containertest CASCADE"
 
 RECORD_ROWS = """
     UPDATE containertest.tracked t SET rows = n, template_rows = n, copied = n <= %(most)s
@@ -58,7 +59,7 @@ def prepare(connection: Any) -> None:
             # Event triggers of the user's are not for us.
             cursor.execute("SET session_replication_role = replica")
         cursor.execute("SET client_min_messages = warning")
-        cursor.execute(REMOVE if superuser else "DROP SCHEMA IF EXISTS containertest CASCADE")
+        cursor.execute(REMOVE if superuser else REMOVE_SCHEMA)
         cursor.execute(read_sql("pg_install.sql"))
         internal, in_sql = "LANGUAGE internal AS 'setval3_oid'", "LANGUAGE sql AS 'SELECT setval($1, $2, $3)'"
         cursor.execute(SET_VALUE + (internal if superuser else in_sql))
@@ -70,6 +71,15 @@ def prepare(connection: Any) -> None:
             cursor.execute(EVENT_TRIGGERS)
             cursor.execute("RESET session_replication_role")
         cursor.execute("RESET client_min_messages")
+
+
+def remove(connection: Any) -> None:
+    """Take out of the database of an autocommit connection all that `prepare` has put there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        superuser = bool(cursor.fetchone()[0])
+        cursor.execute("SET client_min_messages = warning")
+        cursor.execute(REMOVE if superuser else REMOVE_SCHEMA)
 
 
 def _track_tables(cursor: Any, tables: list[Table]) -> None:

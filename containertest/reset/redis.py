@@ -11,7 +11,7 @@ from ..errors import ResetError
 from .redis_clients import Clients, kill
 from .redis_commands import DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
 from .redis_keys import Keys, check, read_keys
-from .redis_settings import read_settings, repair
+from .redis_settings import Settings, read_settings, repair
 from .redis_wire import Command, Wire
 
 _LIST: Command = ("CLIENT", "LIST")
@@ -23,17 +23,25 @@ class RedisReset:
     """The reset of one Redis.
 
     The baseline is at first without keys, with the settings, users and functions that the server has when this
-    is made. ``whole_server=False`` is for a server that is not ours: only the logical database of ``client`` is
-    emptied and filled, and nothing else of the server is touched.
+    is made, or with those of ``first``: the `first_settings` of a process that has died, and may have left its
+    server in any state. ``whole_server=False`` is for a server that is not ours: only the logical database of
+    ``client`` is emptied and filled, and nothing else of the server is touched.
 
     ``timeout`` is how many seconds one answer may take. Every method, the making of the object too, raises
     ResetError when the baseline can't be brought back or Redis can't be reached. The connections of ``client``
     are closed when a test left one of them in a state of its own; the client stays usable.
     """
 
-    def __init__(self, client: redis.Redis, *, whole_server: bool = True, timeout: float = 10.0) -> None:
-        kind = _WholeServer if whole_server else _OneDatabase
-        self._scope: _Scope = kind(client, Wire(client, timeout))
+    def __init__(
+        self, client: redis.Redis, *, whole_server: bool = True, timeout: float = 10.0, first: str = ""
+    ) -> None:
+        wire = Wire(client, timeout)
+        self._scope: _Scope = _WholeServer(client, wire, first) if whole_server else _OneDatabase(client, wire)
+
+    @property
+    def first_settings(self) -> str:
+        """The settings, users and functions of the first baseline; "" where only a database is ours."""
+        return self._scope.first_settings.to_json() if isinstance(self._scope, _WholeServer) else ""
 
     def begin(self) -> None:
         """Send what ``reset()`` sends first, for Redis to work on while its caller does something else."""
@@ -103,12 +111,12 @@ class _OneDatabase:
 
 
 class _WholeServer:
-    def __init__(self, client: redis.Redis, wire: Wire) -> None:
+    def __init__(self, client: redis.Redis, wire: Wire, first: str = "") -> None:
         self.wire = wire
         self.clients = Clients(client)
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
         self.keys = Keys(self.home)
-        self.settings = self.first_settings = read_settings(wire)
+        self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
         self.start()
 
     def start(self) -> None:

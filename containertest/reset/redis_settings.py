@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterable
@@ -36,9 +37,31 @@ class Settings:
     scripts: int
     replica: bool
 
+    def to_json(self) -> str:
+        """Spell all of it out, passwords too: another process can bring it back with `from_json`."""
+        config = {_text(name): _text(value) for name, value in self.config.items()}
+        functions = None if self.functions is None else _text(self.functions)
+        return json.dumps([config, list(map(_text, self.users)), functions, self.scripts, self.replica])
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        config, users, functions, scripts, replica = json.loads(text)
+        return cls(
+            {name.encode("latin-1"): value.encode("latin-1") for name, value in config.items()},
+            tuple(user.encode("latin-1") for user in users),
+            None if functions is None else functions.encode("latin-1"),
+            scripts,
+            replica,
+        )
+
     def queries(self) -> list[Command]:
         """Return the commands that ``read_settings`` runs on this server."""
         return [query for query in _QUERIES if query[0] != "FUNCTION" or self.functions is not None]
+
+
+def _text(value: bytes) -> str:
+    """Each byte as one character."""
+    return value.decode("latin-1")
 
 
 def read_settings(wire: Wire) -> Settings:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import containertest
 from containertest import IntegrationTestCase, PostgresTestCase, RedisTestCase
@@ -64,6 +65,9 @@ class FakeManager:
         self.stack = FakeStack()
         self.postgres = SimpleNamespace(connection="the connection", connect=lambda **kw: SimpleNamespace(close=print))
         self.redis = SimpleNamespace(client="the client")
+
+    def start(self) -> FakeManager:
+        return self
 
 
 class CaseCase(unittest.TestCase):
@@ -434,18 +438,16 @@ class AttributeTests(CaseCase):
         self.assertEqual(len(keys), 100)
         self.assertTrue(all(key.startswith("user:") for key in keys))
 
-    def test_manager_that_is_not_started_says_what_to_do(self) -> None:
+    def test_manager_that_no_setUpModule_started_is_started(self) -> None:
+        with mock.patch.object(self.manager, "start", return_value=self.manager) as start:
+            _ = self.base()().db
+        start.assert_called_once_with()
+
+    def test_class_of_a_manager_that_is_not_started_says_what_to_do(self) -> None:
         class Tests(IntegrationTestCase):
             containers = containertest.ContainerManager()
 
-            def test(self) -> None: ...
-
-        suite = unittest.defaultTestLoader.loadTestsFromTestCase(Tests)
-        result = unittest.TestResult()
-        suite.run(result)
-        ((_, text),) = result.errors
-        self.assertIn("NotStarted: The servers are not started.\nCall start() first: setUpModule", text)
-        with self.assertRaises(NotStarted):
+        with self.assertRaisesRegex(NotStarted, "Call start\\(\\) first: setUpModule"):
             _ = Tests.db
 
     def test_looking_at_a_class_starts_no_server(self) -> None:

@@ -33,7 +33,8 @@ class FakeManager:
 
     def __init__(self, postgres: Any, redis: Any, **arguments: Any) -> None:
         FakeManager.made = {"postgres": postgres, "redis": redis, **arguments}
-        self.stack = SimpleNamespace(_postgres=postgres and POSTGRES, _redis=redis and SimpleNamespace(port=6380))
+        redis = redis and SimpleNamespace(port=6380)
+        self.stack = SimpleNamespace(_postgres=postgres and POSTGRES, _redis=redis, hand_over=mock.Mock())
 
     def __enter__(self) -> FakeManager:
         FakeManager.running = True
@@ -105,10 +106,13 @@ class RunTests(CommandCase):
         self.assertEqual((FakeManager.made["postgres"], FakeManager.made["migrations"]), (None, None))
 
     def test_without_a_command_it_prints_the_variables_and_waits(self) -> None:
-        with mock.patch.object(cli, "_wait_for_signal", return_value=0) as wait:
+        with (
+            mock.patch.object(signal, "signal"),
+            mock.patch.object(signal, "pause", side_effect=KeyboardInterrupt) as wait,
+        ):
             status, out, _ = self.main("run", "--env", "PORT={redis.port}")
         self.assertEqual(status, 0)
-        self.assertEqual(out, "DATABASE_URL=postgresql://x\nPGPORT=5433\nPORT=6380\nPress Ctrl-C to end.\n")
+        self.assertEqual(out, "DATABASE_URL=postgresql://x\nPGPORT=5433\nPORT=6380\nPress Ctrl-C to end.\n\n")
         wait.assert_called_once_with()
 
     def test_interrupt_while_the_servers_start_ends_quietly(self) -> None:
@@ -258,18 +262,15 @@ class ExecuteTests(unittest.TestCase):
 
 class WaitTests(unittest.TestCase):
     def test_term_and_interrupt_both_end_it_with_status_0(self) -> None:
-        code = (
-            "import signal; from containertest.__main__ import _wait_for_signal\n"
-            "pause = signal.pause; signal.pause = lambda: (print('ready', flush=True), pause())\n"
-            "exit(_wait_for_signal())"
-        )
+        code = "from containertest.__main__ import _show\nexit(_show({'PGPORT': '5433'}))"
         for number in (signal.SIGINT, signal.SIGTERM):
             child = subprocess.Popen(
                 [sys.executable, "-c", code], env=clean_environment(), stdout=subprocess.PIPE, text=True
             )
             with self.subTest(number), child:
                 assert child.stdout
-                self.assertEqual(child.stdout.readline(), "ready\n")
+                # As soon as the first line can be read, the signal may come.
+                self.assertEqual(child.stdout.readline(), "PGPORT=5433\n")
                 child.send_signal(number)
                 self.assertEqual(child.wait(60), 0)
 

@@ -143,12 +143,16 @@ class LingerTests(GuardCase):
 
     def test_servers_stay_for_the_next_run_until_they_are_pruned(self) -> None:
         folder = self.lingering()
-        self.assertTrue(sessions.free(folder / "alive"))
+        self.assertTrue(eventually(lambda: sessions.free(folder / "alive")))
         self.end(folder)
 
     def test_next_run_takes_over_and_its_end_counts(self) -> None:
         folder = self.lingering()
-        take = "from containertest.session import Session\nsession = Session.join(600, 'postgres-1')\n"
+        take = (
+            "from containertest import kept, session\n"
+            "kept.take_over(kept.Wanted('postgres-1'))\n"
+            "session = session.Session.join(600)\n"
+        )
         with self.child(take) as child:
             state = sessions.read_state(folder)
             self.assertEqual((state["idle"], state["root"]), (False, sessions.myself(child.pid)))

@@ -141,24 +141,31 @@ class SharedTests(LeaseCase):
         state = read_state(self.session.folder)
         self.assertEqual((state["servers"], list(state["handles"])), ({}, ["id-1"]))
 
+    def test_who_attaches_is_noted_and_who_has_died_is_not_kept(self) -> None:
+        lease = self.shared()
+        with self.session.state() as state:
+            state["servers"][lease.key]["users"] = [DEAD, myself(os.getppid())]
+        self.shared()
+        self.assertEqual(self.servers[lease.key]["users"], [myself(os.getppid()), myself()])
+
     def test_password_is_not_in_the_repr(self) -> None:
         self.assertNotIn("s3cret", repr(self.shared()))
 
 
 class ReleaseTests(LeaseCase):
-    def databases(self, **owners: list[str]) -> None:
+    def also_used_by(self, user: list[str]) -> None:
         with self.session.state() as state:
-            state["servers"][leases.key_of(self.spec)]["databases"] = owners
+            state["servers"][leases.key_of(self.spec)]["users"].append(user)
 
     def test_server_that_only_this_process_uses_goes(self) -> None:
         lease = self.shared()
-        self.databases(testdb=[*myself(), "purpose"], testdb_2=[*DEAD, "purpose"])
+        self.also_used_by(DEAD)
         leases.release(lease)
         self.assertEqual((self.servers, self.world.running), ({}, set()))
 
     def test_server_that_another_process_uses_stays(self) -> None:
         lease = self.shared()
-        self.databases(testdb=[*myself(os.getppid()), "purpose"])
+        self.also_used_by(myself(os.getppid()))
         leases.release(lease)
         self.assertEqual(self.world.running, {1})
 
@@ -170,16 +177,24 @@ class ExclusiveTests(LeaseCase):
     def test_server_of_a_living_process_is_not_taken(self) -> None:
         first = self.exclusive()
         with self.session.state() as state:
-            state["servers"][first.key]["user"] = myself(os.getppid())
+            state["servers"][first.key]["users"] = [myself(os.getppid())]
         with mock.patch.object(leases, "myself", return_value=["2", "other"]):
             self.assertNotEqual(self.exclusive().endpoint, first.endpoint)
 
     def test_server_of_a_dead_process_is_taken(self) -> None:
         first = self.exclusive()
         with self.session.state() as state:
-            state["servers"][first.key]["user"] = DEAD
+            state["servers"][first.key]["users"] = [DEAD]
         self.assertEqual(self.exclusive().endpoint, first.endpoint)
-        self.assertEqual(self.servers[first.key]["user"], myself())
+        self.assertEqual(self.servers[first.key]["users"], [myself()])
+
+    def test_server_that_a_dead_process_left_without_an_answer_is_replaced(self) -> None:
+        first = self.exclusive()
+        self.world.refusals = 10**6
+        with mock.patch.object(leases, "DYING", 0.05), mock.patch.object(leases, "_started") as started:
+            self.exclusive()
+        self.assertEqual((started.call_count, self.servers, self.world.running), (1, {}, set()))
+        self.assertEqual(first.endpoint.port, 1)
 
 
 class ExternalRedisTests(LeaseCase):

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "case", "guard", "prune", "doctor"),
     ("manager",),
     ("stack",),
-    ("leases", "databases", "borrowed", "running", "reset", "fixtures", "migrations", "redisdata", "sqlrunner"),
+    ("kept", "leases", "databases", "borrowed", "running", "reset", "fixtures", "migrations", "redisdata", "sqlrunner"),
     ("session", "checks", "queries"),
     ("services", "backends", "sqlscript", "sqlmessage", "files", "settings", "processes"),
     ("spec",),
