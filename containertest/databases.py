@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from containertest.errors import BackendUnavailable
 from containertest.processes import alive, myself
 from containertest.services import postgres
+from containertest.spec import Endpoint
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -39,7 +40,9 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
             try:
                 _build(lease, name, migrations, prepare)
             except BaseException:
-                drop(admin, name)
+                # The first error counts; the server may have ended, and its databases with it.
+                with suppress(Exception):
+                    drop(admin, name)
                 raise
             _end_sessions(admin, name)
         with lease.session.state() as state:
@@ -144,6 +147,27 @@ def clone(admin: psycopg2.extensions.connection, name: str, source: str) -> None
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name``, if there is one, whoever is connected to it."""
     _run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, name: str) -> None:
+    """Drop the database ``name`` of a run that is over, with all that keeps a database from being dropped."""
+    with admin.cursor() as cursor:
+        # A snapshot with DDL is a template of its own: see `containertest.reset.pg_baseline`.
+        cursor.execute("SELECT datname FROM pg_database WHERE datname IN %s", ((name, *_snapshots(name)),))
+        found = [datname for (datname,) in cursor.fetchall()]
+        cursor.execute("SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)", (found,))
+        prepared = cursor.fetchall()
+    for database, gid in prepared:
+        with closing(postgres.connect(endpoint, database)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK PREPARED %s", (gid,))
+    for database in found:
+        drop(admin, database)
+
+
+def _snapshots(name: str) -> list[str]:
+    return [f"{f'ct_template_{name}'[:61]}_{letter}" for letter in "ab"]
 
 
 def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
