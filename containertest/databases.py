@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,23 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
                 raise
             _end_sessions(admin, name)
         with lease.session.state() as state:
-            state["servers"][lease.key]["templates"][name] = True
+            state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
     return name
+
+
+def generation(lease: Lease, name: str) -> str:
+    """What tells a template database from one of the same name that is made later; "" if there is none."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        return str(templates.get(name) or "")
+
+
+def invalidate(lease: Lease, name: str, generation: str) -> None:
+    """Have a template database of this generation made anew by the next one who needs it."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        if templates.get(name) == generation:
+            templates[name] = False
 
 
 def _digest(lease: Lease, migrations: Migrations | None) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from containertest import backends, borrowed
 from containertest.processes import alive
-from containertest.session import Session, bury, bury_dead_runs, read_state, remove_base
+from containertest.session import Session, bury, read_state, remove_base
 
 __all__ = ["main", "remove_run"]
 
@@ -43,7 +43,6 @@ def main(folder: Path, lock: int) -> None:
         file = os.open(folder / "alive", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    bury_dead_runs()
     while True:
         _wait_for_root(read_state(folder).get("root"))
         with _exclusive(file):
@@ -106,21 +105,22 @@ def _linger(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    said, pause = "", INTERVAL
-    while problems := remove_run(folder):
-        if problems != said and folder.exists():
-            print(problems, file=sys.stderr, flush=True)
+    said: set[str] = set()
+    pause = INTERVAL
+    while not remove_run(folder, said):
         if time.monotonic() > deadline:
             return
         time.sleep(pause)
-        said, pause = problems, min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def remove_run(folder: Path) -> str:
-    """Remove all that the run in ``folder`` has made, the folder last.
+def remove_run(folder: Path, said: set[str] | None = None) -> bool:
+    """Remove all that the run in ``folder`` has made, the folder last; False if something did not work.
 
-    :return: what did not work, else "". Then the folder stays, and it can be tried again.
+    What goes wrong is written to the run's ``guard.log``, which then stays with the folder; once, if ``said`` is
+    handed over from one attempt to the next.
     """
+    said = set() if said is None else said
     state = read_state(folder)
     problems = borrowed.give_back(state, folder.name)
     for name in backends.NAMES:
@@ -129,12 +129,16 @@ def remove_run(folder: Path) -> str:
         if handles or not folder.exists():
             problems += _removed(name, folder, handles)
     if not folder.exists():
-        return ""
+        return True
+    for problem in problems:
+        if problem not in said:
+            print(problem, file=sys.stderr, flush=True)
+        said.add(problem)
     if not problems:
         _unlink_names(folder)
         bury(folder)
         remove_base(folder.parent)
-    return "".join(problems)
+    return not problems
 
 
 def _removed(backend: str, folder: Path, handles: dict[str, Any]) -> list[str]:

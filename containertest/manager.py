@@ -124,7 +124,7 @@ class ContainerManager:
             )
         if self._pid != os.getpid():
             self.start()
-        return self._stack
+        return self._stack.ready()
 
     @property
     def postgres(self) -> RunningPostgres:

@@ -172,7 +172,7 @@ class Session:
             before = json.dumps(state)
             yield state
             if json.dumps(state) != before:
-                _write(self.folder / "state.json", json.dumps(state, indent=1))
+                write_private(self.folder / "state.json", json.dumps(state, indent=1))
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The lock under which one process makes ``name`` and the others wait."""
@@ -209,7 +209,8 @@ def read_state(folder: Path) -> State:
     return state
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file (mode 0600) that appears whole or not at all."""
     temporary = path.with_suffix(".new")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
@@ -351,9 +352,9 @@ def _bury(folder: Path) -> bool:
             _finish_removal(folder)
         elif not (folder / "state.lock").exists():
             _remove_stillborn(folder)
-        elif _is_free(folder / "alive"):
+        elif free(folder / "alive"):
             with locked(folder / "state.lock"):
-                return _is_free(folder / "alive") and spawn_guard(folder)
+                return free(folder / "alive") and spawn_guard(folder)
     except OSError as error:
         if not isinstance(error, FileNotFoundError):  # somebody else removes it at this moment
             log.warning("%s can't be removed: %s", folder, error)
@@ -362,12 +363,14 @@ def _bury(folder: Path) -> bool:
 
 def _finish_removal(folder: Path) -> None:
     """Remove the folder of a run whose guard was killed when only that was left to do."""
-    if not (folder / "guard.lock").exists() or _is_free(folder / "guard.lock"):
+    if not (folder / "guard.lock").exists() or free(folder / "guard.lock"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_stillborn(folder: Path) -> None:
     """Remove the folder of a run whose first process was killed before it made anything but ``alive``."""
+    if {path.name for path in folder.iterdir()} - {"alive"}:
+        return
     if (folder / "alive").exists():
         file = _try(folder / "alive")
         if file is None:
@@ -378,7 +381,7 @@ def _remove_stillborn(folder: Path) -> None:
     folder.rmdir()
 
 
-def _is_free(path: Path) -> bool:
+def free(path: Path) -> bool:
     """Whether nobody holds the lock ``path``, shared or not.
 
     :raises FileNotFoundError: if there is no such file.

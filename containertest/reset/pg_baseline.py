@@ -23,6 +23,10 @@ SUBSCRIPTIONS = """
 LOG = logging.getLogger("containertest")
 
 
+class TemplateLost(ResetError):
+    """The template database has lost its unlogged data, in a crash of the server: it must be made anew."""
+
+
 class Database(Protocol):
     """A process's own database, as the manager runs it."""
 
@@ -109,7 +113,7 @@ class Baseline:
                 f"The database {self._database.name!r} could not be cloned anew from {self._template!r}: {error}"
             ) from error
         if not usable:
-            raise ResetError(
+            raise TemplateLost(
                 f"The template database {self._template!r} is not as it was prepared: its unlogged tables are "
                 "empty, as after a crash of the server. Start a new server."
             )
