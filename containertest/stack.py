@@ -6,11 +6,10 @@ import hashlib
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -131,17 +130,16 @@ class Stack:
         """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
         postgres, redis = self._specs()
         session = Session.join(self.settings.keep_alive, leases.key_of(postgres or redis))
-        with ThreadPoolExecutor(1, "containertest") as executor:
-            future = executor.submit(self._start_redis, session, redis) if redis else None
-            try:
-                if postgres:
-                    self._start_postgres(session, postgres)
-            except BaseException:
-                if future and not future.exception():
-                    with quietly("give Redis back"):
-                        leases.release(future.result())
-                raise
-            self._finish_redis(future)
+        future = _in_background(lambda: self._start_redis(session, redis)) if redis else None
+        try:
+            if postgres:
+                self._start_postgres(session, postgres)
+        except Exception:
+            if future and not future.exception():
+                with quietly("give Redis back"):
+                    leases.release(future.result())
+            raise
+        self._finish_redis(future)
         self._announce(session)
 
     def _specs(self) -> tuple[Any, Any]:
@@ -342,24 +340,23 @@ class Stack:
         try:
             yield
         except Exception as error:
-            if dead := self.dead(error):
+            if dead := self.dead():
                 self._let_go()
                 raise dead from error
             raise
 
-    def dead(self, error: BaseException) -> ServerDied | None:
-        """The error that says which server has ended, so that there was ``error``; None when all live."""
-        is_surely_lost = is_lost(error)
+    def dead(self) -> ServerDied | None:
+        """The error that says which server has ended, or None when all live.
+
+        To be asked after any failure: code under test may have made something else of a lost connection.
+        """
         watched = (
             ("PostgreSQL", self._postgres, postgres_service.probe),
             ("Redis", self._redis, redis_service.probe),
         )
         for title, running, probe in watched:
-            # Code under test may have made something else of the lost connection: a status 500, a wrong result.
-            if not running or not (is_surely_lost or not _listens(running)):
-                continue
-            if died := leases.died(running.lease, title, probe):
-                return died
+            if running and (error := leases.died(running.lease, title, probe)):
+                return error
         return None
 
     def keep(self, test: str) -> None:
@@ -399,12 +396,18 @@ class Stack:
         self._patience = self.settings.startup_timeout
 
 
-def _listens(running: RunningPostgres | RunningRedis) -> bool:
-    try:
-        socket.create_connection((running.host, running.port), timeout=5).close()
-    except OSError:
-        return False
-    return True
+def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
+    """Call it in a thread that nothing waits for when Ctrl-C ends this process in the middle of a long pull."""
+    future: Future[Lease] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="containertest", daemon=True).start()
+    return future
 
 
 def is_lost(error: BaseException | None) -> bool:
