@@ -20,6 +20,7 @@ from typing import Any
 
 from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.docker_engine import Engine, Route
+from containertest.backends.docker_orphans import is_orphan, point_of_view
 from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import poll
@@ -139,6 +140,7 @@ def _labels(spec: ServerSpec, owner: Owner) -> dict[str, str]:
         f"{LABEL}.folder": str(owner.folder),
         f"{LABEL}.host": machine(),
         f"{LABEL}.uid": str(os.getuid()),
+        **point_of_view(),
     }
 
 
@@ -258,7 +260,7 @@ def _remove_orphans(engine: Engine) -> list[str]:
     mine = [f"{LABEL}=1", f"{LABEL}.host={machine()}", f"{LABEL}.uid={os.getuid()}"]
     with engine.asking("list containers") as api:
         found = {info["Id"]: info for info in api.containers(all=True, filters={"label": mine})}
-    orphans = {key: info for key, info in found.items() if not Path(info["Labels"][f"{LABEL}.folder"]).exists()}
+    orphans = {key: info for key, info in found.items() if is_orphan(info["Labels"])}
     for identity in orphans:
         _remove(engine, identity)
     return sorted(info["Names"][0].lstrip("/") for info in orphans.values())
