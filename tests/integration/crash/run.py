@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,16 @@ MEMORY, ROOM = Path("/dev/shm"), 2 << 30
 
 def _place() -> Path | None:
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let children be interruptible even where these tests are not: a shell's background jobs ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Run:
@@ -95,7 +105,7 @@ class Run:
 
     def start(self, command: tuple[str, ...] = SUITE, prefix: tuple[str, ...] = (), **variables: str) -> Run:
         """Start the child, in a process group of its own, as a shell would."""
-        with open(self.output, "wb") as output:
+        with open(self.output, "wb") as output, interruptible():
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, *command],
                 cwd=TOP,
