@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.integration.crash.evidence import processes
 from tests.integration.crash.run import SUITE, Run
-from tests.support import on_every_backend
+from tests.support import TOP, on_every_backend
 
 HANDLERS = """
 import os, signal, sys, unittest
@@ -29,6 +29,16 @@ import os, signal, unittest
 signal.signal(signal.SIGTERM, lambda number, frame: os._exit(33))
 from tests.integration.crash import suite
 unittest.main(suite)
+"""
+
+#: Makes the guard work with a library that warns.
+WARNING_GUARD = """
+import os, sys, warnings
+def warned(*arguments, rename=os.rename, **options):
+    warnings.warn("this will go away", DeprecationWarning)
+    return rename(*arguments, **options)
+if "containertest.guard" in sys.orig_argv:
+    os.rename = warned
 """
 
 
@@ -97,7 +107,10 @@ class Exit:
         run.wait_until_gone()
 
     def test_warnings_that_are_errors_do_not_keep_the_guard_from_its_work(self: Any) -> None:
-        run = self.made().start(SUITE, PYTHONWARNINGS="error", PYTHONDEVMODE="1")
+        run = self.made()
+        (run.folder / "sitecustomize.py").write_text(WARNING_GUARD)
+        path = f"{TOP}{os.pathsep}{run.folder}"
+        run.start(SUITE, PYTHONWARNINGS="error", PYTHONDEVMODE="1", PYTHONPATH=path)
         self.assertEqual(run.wait(), 0, run.said())
         run.wait_until_gone()
 
