@@ -8,7 +8,7 @@ itself is never lent, and only an empty one is: no data of anybody's are ever re
 
 from __future__ import annotations
 
-import logging
+import traceback
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,8 @@ __all__ = ["LEASES", "borrow_logical_database", "give_back"]
 #: Key of the hash in database 0: number of the logical database -> id of the run that has it.
 LEASES = "containertest:leases"
 
-log = logging.getLogger("containertest")
+#: What is added to the run's id while it looks whether a logical database is empty.
+LOOKING = " is looking"
 
 
 def borrow_logical_database(endpoint: Endpoint, session: str) -> Endpoint:
@@ -34,11 +35,13 @@ def borrow_logical_database(endpoint: Endpoint, session: str) -> Endpoint:
     """
     with closing(redis.connect(replace(endpoint, database="0"))) as registry:
         for number in range(1, _count(registry)):
-            if not registry.hsetnx(LEASES, str(number), session):
+            # Only what was seen to be empty is lent by the run's name, under which `give_back` empties it.
+            if not registry.hsetnx(LEASES, str(number), f"{session}{LOOKING}"):
                 continue
             leased = replace(endpoint, database=str(number))
             with closing(redis.connect(leased)) as client:
                 if client.dbsize() == 0:
+                    registry.hset(LEASES, str(number), session)
                     return leased
             registry.hdel(LEASES, str(number))
     raise BackendUnavailable(
@@ -55,18 +58,17 @@ def _count(client: Any) -> int:
         return 16
 
 
-def give_back(state: State, session: str) -> bool:
-    """Give back all that the run ``session`` has borrowed; False if a server did not answer."""
-    done = True
+def give_back(state: State, session: str) -> list[str]:
+    """Give back all that the run ``session`` has borrowed; return what did not work."""
+    problems = []
     for key, entry in state.get("servers", {}).items():
         if entry["backend"] != "external":
             continue
         try:
             _give_back(key, entry, session)
-        except Exception as error:
-            log.warning("%s was not cleaned: %s", key, error)
-            done = False
-    return done
+        except Exception:
+            problems.append(traceback.format_exc())
+    return problems
 
 
 def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
@@ -74,14 +76,14 @@ def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
     if key.startswith("postgres-"):
         with closing(postgres.connect(endpoint)) as admin:
             admin.autocommit = True
-            for name in entry["databases"]:
-                databases.drop_own(admin, name)
-            for name in entry["templates"]:
-                databases.drop(admin, name)
+            for name in (*entry["databases"], *entry["templates"]):
+                databases.drop_for_good(endpoint, admin, name)
         return
     with closing(redis.connect(replace(endpoint, database="0"), decode_responses=True)) as registry:
         lent: Any = registry.hgetall(LEASES)
-        for number in (number for number, owner in lent.items() if owner == session):
-            with closing(redis.connect(replace(endpoint, database=number))) as client:
-                client.flushdb()
-            registry.hdel(LEASES, number)
+        for number, owner in lent.items():
+            if owner == session:
+                with closing(redis.connect(replace(endpoint, database=number))) as client:
+                    client.flushdb()
+            if owner in (session, f"{session}{LOOKING}"):
+                registry.hdel(LEASES, number)

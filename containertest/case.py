@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from containertest import checks, queries, session
 from containertest.boundary import brief
-from containertest.errors import ServerDied
+from containertest.errors import ContainerTestError, ServerDied
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -161,24 +161,24 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     @brief
     def _baseline(cls) -> None:
-        """Bring the servers to the baseline of this class."""
+        """Bring the servers to the baseline of this class; new ones, if they have ended."""
         try:
-            cls._restored()
+            cls._bring_back()
         except ServerDied as died:
-            # It ended between two tests and has been replaced: no test has to fail for that.
+            # It ended between two tests: no test has to fail for that.
             log.warning("%s", died)
-            cls._restored()
+            cls._bring_back()
+        stack = cls.manager().stack
+        if cls._has_data() and stack.loaded is not cls:
+            cls._load(stack)
 
     @classmethod
-    def _restored(cls) -> None:
+    def _bring_back(cls) -> None:
         stack = cls.manager().stack
-        data = cls._has_data()
-        if stack.loaded is (cls if data else None):
+        if stack.loaded is (cls if cls._has_data() else None):
             stack.reset_all()
-            return
-        stack.restore()
-        if data:
-            cls._load(stack)
+        else:
+            stack.restore()
 
     @classmethod
     def _load(cls, stack: Stack) -> None:
@@ -189,7 +189,10 @@ class _ServerTestCase(unittest.TestCase):
                 cls.setUpTestData()
             stack.snapshot()
         except BaseException:
-            stack.restore()
+            try:
+                stack.restore()
+            except ContainerTestError as second:
+                log.warning("%s", second)  # the first one counts
             raise
         stack.loaded = cls
 

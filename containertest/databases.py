@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from containertest.errors import BackendUnavailable
 from containertest.processes import alive, myself
 from containertest.services import postgres
+from containertest.spec import Endpoint
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -39,11 +41,13 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
             try:
                 _build(lease, name, migrations, prepare)
             except BaseException:
-                drop(admin, name)
+                # The first error counts; the server may have ended, and its databases with it.
+                with suppress(Exception):
+                    drop(admin, name)
                 raise
             _end_sessions(admin, name)
         with lease.session.state() as state:
-            state["servers"][lease.key]["templates"][name] = True
+            state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
     return name
 
 
@@ -68,6 +72,21 @@ def _name(lease: Lease, migrations: Migrations | None) -> str:
 
 def _named(content: str) -> str:
     return f"ct_template_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def generation(lease: Lease, name: str) -> str:
+    """What tells a template database from one of the same name that is made later; "" if there is none."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        return str(templates.get(name) or "")
+
+
+def invalidate(lease: Lease, name: str, generation: str) -> None:
+    """Have a template database of this generation made anew by the next one who needs it."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        if templates.get(name) == generation:
+            templates[name] = False
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
@@ -169,6 +188,25 @@ def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:
     from containertest.reset.pg_clone import snapshot_templates
 
     for database in (name, *snapshot_templates(name)):
+        drop(admin, database)
+
+
+def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, name: str) -> None:
+    """Drop the database ``name`` of a run that is over, with all that keeps a database from being dropped."""
+    from containertest.reset.pg_clone import snapshot_templates
+
+    with admin.cursor() as cursor:
+        names = (name, *snapshot_templates(name))
+        cursor.execute("SELECT datname FROM pg_database WHERE datname IN %s", (names,))
+        found = [datname for (datname,) in cursor.fetchall()]
+        cursor.execute("SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)", (found,))
+        prepared = cursor.fetchall()
+    for database, gid in prepared:
+        with closing(postgres.connect(endpoint, database)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK PREPARED %s", (gid,))
+    for database in found:
         drop(admin, database)
 
 

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 from containertest import backends, borrowed
 from containertest.processes import alive
-from containertest.session import Session, read_state
+from containertest.session import Session, bury, read_state, remove_base
 
 __all__ = ["main", "remove_run"]
 
@@ -30,6 +29,8 @@ __all__ = ["main", "remove_run"]
 INTERVAL = 0.1
 #: Seconds to go on trying when an engine or a server does not answer; then the next run or ``prune`` has to.
 PATIENCE = 120.0
+#: Seconds between two of these attempts, at most.
+LONGEST_PAUSE = 2.0
 
 
 def main(folder: Path, lock: int) -> None:
@@ -37,12 +38,21 @@ def main(folder: Path, lock: int) -> None:
     os.set_inheritable(lock, False)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    try:
+        # Opened now, so that it works even when somebody removes the folder meanwhile.
+        file = os.open(folder / "alive", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
     while True:
         _wait_for_root(read_state(folder).get("root"))
-        with _exclusive(folder / "alive"):
-            if not _linger_wanted(folder):
+        with _exclusive(file):
+            root = read_state(folder).get("root")
+            # It may have joined only now, or have lost its lock and do without.
+            is_over = not (root and alive(root))
+            if is_over and not _linger_wanted(folder):
                 return _remove(folder)
-        _linger(folder)
+        if is_over:
+            _linger(folder)
 
 
 def _wait_for_root(root: Any) -> None:
@@ -61,14 +71,13 @@ def _wait_for_root(root: Any) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _exclusive(file: int) -> Iterator[None]:
     """Hold the lock that is free when no process of the run lives; waits for it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(file)
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _linger_wanted(folder: Path) -> bool:
@@ -96,47 +105,56 @@ def _linger(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not remove_run(folder):
+    said: set[str] = set()
+    pause = INTERVAL
+    while not remove_run(folder, said):
         if time.monotonic() > deadline:
             return
-        time.sleep(INTERVAL)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def remove_run(folder: Path) -> bool:
+def remove_run(folder: Path, said: set[str] | None = None) -> bool:
     """Remove all that the run in ``folder`` has made, the folder last; False if something did not work.
 
-    What goes wrong is written to the run's ``guard.log``, which then stays with the folder.
+    What goes wrong is written to the run's ``guard.log``, which then stays with the folder; once, if ``said`` is
+    handed over from one attempt to the next.
     """
+    said = set() if said is None else said
     state = read_state(folder)
-    done = borrowed.give_back(state, folder.name)
+    problems = borrowed.give_back(state, folder.name)
     for name in backends.NAMES:
         handles = {key: handle for key, handle in state.get("handles", {}).items() if handle["backend"] == name}
-        try:
-            if handles:
-                backends.get(name).remove(folder.name, handles)
-        except Exception:
-            traceback.print_exc()
-            done = False
-    if done:
+        # Without its state, all that can be done is to look for what has the run's name on it.
+        if handles or not folder.exists():
+            problems += _removed(name, folder, handles)
+    if not folder.exists():
+        return True
+    for problem in problems:
+        if problem not in said:
+            print(problem, file=sys.stderr, flush=True)
+        said.add(problem)
+    if not problems:
         _unlink_names(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_base(folder.parent)
-    return done
+        bury(folder)
+        remove_base(folder.parent)
+    return not problems
 
 
-def _remove_base(base: Path) -> None:
-    """Remove the folder of all runs, if this was the last one."""
-    with contextlib.suppress(OSError):
-        if [path.name for path in base.iterdir()] == ["take-over.lock"]:
-            (base / "take-over.lock").unlink()
-        base.rmdir()
+def _removed(backend: str, folder: Path, handles: dict[str, Any]) -> list[str]:
+    try:
+        backends.get(backend).remove(folder.name, handles)
+    except Exception:
+        return [traceback.format_exc()]
+    return []
 
 
 def _unlink_names(folder: Path) -> None:
     """Remove the names under which later runs have taken over the run in ``folder``."""
-    for name in folder.parent.iterdir():
-        if name.is_symlink() and name.resolve() == folder:
-            name.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        for name in folder.parent.iterdir():
+            if name.is_symlink() and name.resolve() == folder:
+                name.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

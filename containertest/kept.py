@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from containertest.processes import Process
-from containertest.session import Session, State, base_folder, identify, locked, read_state, working_folder
+from containertest.session import Session, State, base_folder, folders, identify, locked, read_state, working_folder
 
 __all__ = ["Wanted", "take_over"]
 
@@ -56,18 +56,12 @@ def take_over(wanted: Wanted) -> None:
     with contextlib.suppress(FileNotFoundError), locked(base / "take-over.lock"):
         if os.path.lexists(base / identity):
             return
-        idle = [folder for folder in base.iterdir() if not folder.is_symlink() and _is_idle(folder)]
+        idle = [folder for folder in folders() if read_state(folder).get("idle")]
         if folder := next((folder for folder in idle if _revive(folder, root, wanted)), None):
             with contextlib.suppress(FileExistsError):
                 (base / identity).symlink_to(folder)
         for other in idle:
             _release_outdated(other, wanted)
-
-
-def _is_idle(folder: Path) -> bool:
-    with contextlib.suppress(NotADirectoryError):
-        return bool(read_state(folder).get("idle"))
-    return False
 
 
 def _revive(folder: Path, root: Process, wanted: Wanted) -> bool:

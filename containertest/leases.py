@@ -11,28 +11,29 @@ import dataclasses
 import importlib
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from containertest import backends
 from containertest.backends.base import Backend, Handle, Owner, Server
 from containertest.borrowed import borrow_logical_database
-from containertest.errors import ServerDied, StartupTimeout, last_lines
+from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout, last_lines
 from containertest.processes import Process, alive, myself
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
-from containertest.session import Session
+from containertest.session import Session, write_private
 from containertest.spec import Endpoint, ServerSpec
 from containertest.wait import Connection, poll, until_ready
 
-__all__ = ["Lease", "died", "exclusive", "key_of", "release", "remember_baseline", "shared"]
+__all__ = ["Lease", "died", "exclusive", "key_of", "quietly", "release", "remember_baseline", "shared"]
 
 log = logging.getLogger("containertest")
 
 #: Seconds in which a server that does not answer either comes back or is seen to have ended.
 DYING = 5.0
+IN_USE = "a test was using it"
 
 SERVICES: dict[str, Any] = {"postgres": postgres_service, "redis": redis_service}
 
@@ -87,7 +88,7 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
     kind = f"{key_of(spec)}-{purpose}"
     if key := _free_server(session, kind):
         try:
-            if lease := _attached(session, key, spec, DYING):
+            if lease := _attached(session, key, spec, min(timeout, DYING)):
                 return lease
         except StartupTimeout:
             # It runs, but does not answer: a dead process left it paused, or in a script without an end.
@@ -129,14 +130,18 @@ def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> L
         if entry is None:
             return None
         entry["users"] = [*_others(entry, me), me]
+    endpoint = Endpoint(**entry["endpoint"])
     server = _server(session, key)
     try:
-        # Polled: a server under the load of many workers may refuse a connection or answer late.
         until_ready(server, spec.title, Connection(), spec.probe, timeout)
-    except ServerDied:
+    except ServerDied as error:
+        if entry["backend"] == "external":
+            # What it holds of ours is still to be given back: the entry stays.
+            where = f"{spec.title} at {endpoint.host}:{endpoint.port}"
+            raise BackendUnavailable(f"{where} does not answer any more.\nStart it again.") from error
+        _epitaph(session, server)
         _forget(session, key, server)
         return None
-    endpoint = Endpoint(**entry["endpoint"])
     return Lease(session, key, server, endpoint, entry["version"], ours=False, baseline=entry["baseline"])
 
 
@@ -170,7 +175,8 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
             _enter(session, f"lender-{key}", server, endpoint, version)
             endpoint = borrow_logical_database(endpoint, session.id)
     except BaseException:
-        _forget(session, key, server)
+        with quietly(f"remove {spec.title}"):
+            _forget(session, key, server)
         raise
     _enter(session, key, server, endpoint, version)
     log.debug("%s %s on %s at %s:%s", spec.title, version, backend.name, endpoint.host, endpoint.port)
@@ -240,10 +246,21 @@ def release(lease: Lease) -> None:
             _forget(lease.session, lease.key, lease.server)
 
 
-def died(lease: Lease, title: str, probe: Callable[[Endpoint], None]) -> ServerDied | None:
+@contextmanager
+def quietly(doing: str) -> Iterator[None]:
+    """Let what goes wrong in undoing something be logged only: the first error is the one that counts."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("could not %s: %s", doing, error)
+
+
+def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str = IN_USE) -> ServerDied | None:
     """The error that says that the server has ended; None when it still answers.
 
     A server that has just been killed may look alive for a moment: wait until it either answers or is gone.
+
+    :param doing: completes "PostgreSQL ended while …".
     """
 
     def answers() -> bool:
@@ -252,9 +269,28 @@ def died(lease: Lease, title: str, probe: Callable[[Endpoint], None]) -> ServerD
             return True
         return False
 
-    if answers() or not poll(lambda: not lease.server.alive() or answers(), DYING) or lease.server.alive():
+    def is_gone() -> bool:
+        return _is_replaced(lease) or not lease.server.alive()
+
+    if not _is_replaced(lease) and (answers() or not poll(lambda: is_gone() or answers(), DYING) or not is_gone()):
         return None
     return ServerDied(
-        f"{title} on {lease.server.backend} ended while a test was using it.\n"
-        f"The next test gets a new one. Its last log lines:\n{last_lines(lease.server.logs())}"
+        f"{title} on {lease.server.backend} ended while {doing}.\n"
+        f"The next test gets a new one. Its last log lines:\n{_epitaph(lease.session, lease.server)}"
     )
+
+
+def _is_replaced(lease: Lease) -> bool:
+    """Whether another process of the run has found the server dead and started a new one, maybe on the same port."""
+    with lease.session.state() as state:
+        entry = state["servers"].get(lease.key)
+    return not entry or bool(entry["handle"] != lease.server.handle["id"])
+
+
+def _epitaph(session: Session, server: Server) -> str:
+    """The last log lines of a server that has ended: kept for all processes, since the first one removes it."""
+    file = session.folder / f"{server.handle['id']}.ended"
+    with session.lock("epitaphs"):
+        if not file.exists():
+            write_private(file, last_lines(server.logs()))
+        return file.read_text(encoding="utf-8")

@@ -127,7 +127,7 @@ class ContainerManager:
             )
         if self._pid != os.getpid():
             self.start()
-        return self._stack
+        return self._stack.ready()
 
     @property
     @brief

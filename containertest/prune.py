@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 
 from containertest import backends
-from containertest.session import Session, base_folder, bury_dead_runs, read_state
+from containertest.session import Session, base_folder, bury_dead_runs, folders, read_state, remove_base
 from containertest.wait import poll
 
 __all__ = ["everything"]
@@ -20,7 +21,7 @@ def everything() -> int:
 
     :return: 0, or 1 when something could not be removed.
     """
-    runs = [*bury_dead_runs(), *filter(_release_kept, _folders())]
+    runs = [*bury_dead_runs(), *filter(_release_kept, folders())]
     gone = poll(lambda: not any(run.exists() for run in runs), PATIENCE)
     for run in runs:
         print(f"{'still there' if run.exists() else 'removed'}: run {run.name}")
@@ -30,17 +31,15 @@ def everything() -> int:
         module = importlib.import_module(backends.NAMES[name][0])
         for line in getattr(module, "prune", list)():
             print(line)
+    remove_base(base_folder())
     return 0 if gone else 1
-
-
-def _folders() -> list[Path]:
-    return [folder for folder in sorted(base_folder().iterdir()) if folder.is_dir() and not folder.is_symlink()]
 
 
 def _release_kept(folder: Path) -> bool:
     """Tell the guard of a run whose servers only stay for the next one that the time is up."""
     if not read_state(folder).get("idle"):
         return False
-    with Session(folder, -1).state() as state:
+    with contextlib.suppress(FileNotFoundError), Session(folder, -1).state() as state:
         state["prune"] = bool(state.get("idle"))
         return bool(state["prune"])
+    return False

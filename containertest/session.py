@@ -18,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -34,6 +36,11 @@ __all__ = ["VARIABLE", "Session", "State", "announce", "base_folder", "identify"
 
 #: The variable by which a run hands its id to its descendants.
 VARIABLE = "CONTAINERTEST_SESSION"
+
+#: What is added to the name of a run's folder of which only files are left to be removed.
+GONE = ".gone"
+
+log = logging.getLogger("containertest")
 
 #: The content of ``state.json``; `empty_state` has its keys.
 State = dict[str, Any]
@@ -170,7 +177,7 @@ class Session:
             before = json.dumps(state)
             yield state
             if json.dumps(state) != before:
-                _write(self.folder / "state.json", json.dumps(state, indent=1))
+                write_private(self.folder / "state.json", json.dumps(state, indent=1))
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The lock under which one process makes ``name`` and the others wait."""
@@ -207,7 +214,8 @@ def read_state(folder: Path) -> State:
     return state
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file (mode 0600) that appears whole or not at all."""
     temporary = path.with_suffix(".new")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
@@ -236,11 +244,26 @@ def _hold(identity: str) -> tuple[Path, int]:
         os.close(file)
 
 
+def bury(folder: Path) -> None:
+    """Remove the folder of a run that has nothing else left; to be called by its guard.
+
+    Renamed first: a new process of the same run that comes at this moment must not find half of it.
+    """
+    gone = folder.with_name(folder.name + GONE)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(gone)
+        for path in gone.iterdir():
+            if path.name != "guard.lock":
+                path.unlink(missing_ok=True)
+        shutil.rmtree(gone)
+
+
 def spawn_guard(folder: Path) -> bool:
     """Start the guard of the run in ``folder``, unless it has one; to be called under its ``state.lock``.
 
     We take the guard's lock and hand it down, so that no moment is left in which a second guard could start.
-    The guard is detached: no signal to a terminal or a process group hits it.
+    The guard is detached: no signal to a terminal or a process group hits it. Nor is it a child of this process,
+    whose tests may wait for "any child": the shell that starts it in the background ends at once.
     """
     lock = _try(folder / "guard.lock")
     if lock is None:
@@ -249,8 +272,10 @@ def spawn_guard(folder: Path) -> bool:
     search = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     with open(os.open(folder / "guard.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "containertest.guard", str(folder), str(lock)],
+        # PYTHONWARNINGS=error must not make errors of the warnings of libraries that the guard loads.
+        guard = [sys.executable, "-W", "ignore", "-m", "containertest.guard", str(folder), str(lock)]
+        subprocess.run(
+            ["/bin/sh", "-c", '"$@" &', "sh", *guard],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -258,10 +283,9 @@ def spawn_guard(folder: Path) -> bool:
             env={**environment, "PYTHONPATH": search},
             pass_fds=[lock],
             start_new_session=True,
+            check=True,
         )
     os.close(lock)
-    # Nobody waits for the guard, which outlives us: tell Popen, or it warns of a process still running.
-    process.returncode = 0
     return True
 
 
@@ -276,12 +300,19 @@ def _try(path: Path) -> int | None:
     return file
 
 
-def free(path: Path) -> bool:
-    """Whether nobody holds the lock ``path``, shared or not."""
-    file = _try(path)
-    if file is not None:
-        os.close(file)
-    return file is not None
+def folders() -> list[Path]:
+    """The folders of all runs of this user."""
+    with contextlib.suppress(FileNotFoundError):
+        return [path for path in sorted(base_folder().iterdir()) if path.is_dir() and not path.is_symlink()]
+    return []
+
+
+def remove_base(base: Path) -> None:
+    """Remove the folder of all runs, if none is left."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in base.iterdir()] == ["take-over.lock"]:
+            (base / "take-over.lock").unlink()
+        base.rmdir()
 
 
 def bury_dead_runs() -> list[Path]:
@@ -289,12 +320,54 @@ def bury_dead_runs() -> list[Path]:
 
     :return: the folders of these runs.
     """
-    return [folder for folder in sorted(base_folder().iterdir()) if not folder.is_symlink() and _bury(folder)]
+    return [folder for folder in folders() if _bury(folder)]
 
 
 def _bury(folder: Path) -> bool:
     try:
-        with locked(folder / "state.lock"):
-            return free(folder / "alive") and spawn_guard(folder)
-    except (FileNotFoundError, NotADirectoryError):
+        if folder.name.endswith(GONE):
+            _finish_removal(folder)
+        elif not (folder / "state.lock").exists():
+            _remove_stillborn(folder)
+        elif free(folder / "alive"):
+            with locked(folder / "state.lock"):
+                return free(folder / "alive") and spawn_guard(folder)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):  # somebody else removes it at this moment
+            log.warning("%s can't be removed: %s", folder, error)
+    return False
+
+
+def _finish_removal(folder: Path) -> None:
+    """Remove the folder of a run whose guard was killed when only that was left to do."""
+    if not (folder / "guard.lock").exists() or free(folder / "guard.lock"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_stillborn(folder: Path) -> None:
+    """Remove the folder of a run whose first process was killed before it made anything but ``alive``."""
+    if {path.name for path in folder.iterdir()} - {"alive"}:
+        return
+    if (folder / "alive").exists():
+        file = _try(folder / "alive")
+        if file is None:
+            return
+        # Who is about to join sees that it is another file, and begins again: see `_hold`.
+        (folder / "alive").unlink()
+        os.close(file)
+    folder.rmdir()
+
+
+def free(path: Path) -> bool:
+    """Whether nobody holds the lock ``path``, shared or not.
+
+    :raises FileNotFoundError: if there is no such file.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    finally:
+        os.close(file)
+    return True

@@ -11,22 +11,24 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from containertest import databases, kept, leases
-from containertest.errors import NotStarted, ServerDied
-from containertest.leases import Lease
+from containertest.errors import BackendUnavailable, NotStarted, ServerDied
+from containertest.leases import Lease, quietly
 from containertest.migrations import Migrations
 from containertest.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session
 from containertest.spec import ServerSpec
+from containertest.wait import poll
 
 if TYPE_CHECKING:
     from containertest.reset.postgres import PostgresReset
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Stack"]
 
 log = logging.getLogger("containertest")
+
+#: Seconds between two attempts to start again what has ended.
+INTERVAL = 0.2
 
 #: The stacks of this process, and the lock for making one. A child made by fork begins with none.
 _stacks: dict[str, Stack] = {}
@@ -87,6 +92,10 @@ class Stack:
         self._taken, self._stale = False, False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
+        #: Name and generation of the template database.
+        self._template = "", ""
+        #: Seconds to wait for the backend itself to come back, as when a Docker engine is restarted.
+        self._patience = settings.startup_timeout
         self._postgres: RunningPostgres | None = None
         self._redis: RunningRedis | None = None
         self._database_reset: PostgresReset | None = None
@@ -121,7 +130,18 @@ class Stack:
                 _stacks[key] = stack
             elif _stacks[key]._stale:
                 _stacks[key].restore()
-            return _stacks[key]
+            return _stacks[key].ready()
+
+    def ready(self) -> Stack:
+        """This stack, with new servers if one of the old ones has ended."""
+        if self._misses_one():
+            with _lock:
+                if self._misses_one():
+                    self._start_again()
+        return self
+
+    def _misses_one(self) -> bool:
+        return any(wanted and not it for wanted, it in zip(self._wanted, (self._postgres, self._redis), strict=True))
 
     def start(self) -> None:
         """Get the servers, both at the same time, and a database; undo its own half when the other fails."""
@@ -130,16 +150,16 @@ class Stack:
             template = databases.name_to_find(self._scripts) if postgres else ""
             kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
         session = Session.join(self.settings.keep_alive)
-        with ThreadPoolExecutor(1, "containertest") as executor:
-            future = executor.submit(self._start_redis, session, redis) if redis else None
-            try:
-                if postgres:
-                    self._start_postgres(session, postgres)
-            except BaseException:
-                if future and not future.exception():
+        future = _in_background(lambda: self._start_redis(session, redis)) if redis else None
+        try:
+            if postgres:
+                self._start_postgres(session, postgres)
+        except Exception:
+            if future and not future.exception():
+                with quietly("give Redis back"):
                     leases.release(future.result())
-                raise
-            self._finish_redis(future)
+            raise
+        self._finish_redis(future)
         self._announce(session)
 
     def _specs(self) -> tuple[Any, Any]:
@@ -165,23 +185,41 @@ class Stack:
             self._redis_reset.restore()
         except BaseException:
             if self._postgres:
-                self._give_postgres_back(self._postgres)
+                with quietly("give PostgreSQL back"):
+                    self._give_postgres_back(self._postgres)
+                self._postgres = self._database_reset = None
             raise
 
     def _start_redis(self, session: Session, spec: ServerSpec) -> Lease:
         return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
 
     def _start_postgres(self, session: Session, spec: ServerSpec) -> None:
+        from containertest.reset.pg_baseline import TemplateLost
+
         lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
         try:
-            from containertest.reset.postgres import prepare_template
-
-            template = databases.template(lease, self._scripts, prepare_template)
-            name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
-        except BaseException:
+            try:
+                self._take_database(lease)
+            except TemplateLost:
+                # The server was restarted by a crash, which empties unlogged tables.
+                databases.invalidate(lease, *self._template)
+                self._take_database(lease)
+        except BaseException as error:
+            doing = "its databases were made"
+            dead = is_lost(error) and leases.died(lease, spec.title, spec.probe, doing)
             if lease.ours:
-                leases.release(lease)
+                with quietly("give PostgreSQL back"):
+                    leases.release(lease)
+            if dead:
+                raise dead from error
             raise
+
+    def _take_database(self, lease: Lease) -> None:
+        from containertest.reset.postgres import prepare_template
+
+        template = databases.template(lease, self._scripts, prepare_template)
+        self._template = template, databases.generation(lease, template)
+        name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
         self._postgres = RunningPostgres(lease, name, template)
         self._database_reset = self._new_reset(self._postgres)
 
@@ -224,7 +262,40 @@ class Stack:
         _ = self.postgres
         if self._database_reset:
             with self.watched():
-                self._database_reset.reset(self.culprit)
+                self._bring_database_back(self._database_reset)
+
+    def _bring_database_back(self, resetting: PostgresReset) -> None:
+        from containertest.reset.pg_baseline import TemplateLost
+
+        try:
+            resetting.reset(self.culprit)
+        except TemplateLost:
+            self._new_template()
+        except Exception as error:
+            # One killed backend, and PostgreSQL restarts them all: that is no reason for the next test to fail.
+            if not (is_lost(error) and self._recovers()):
+                raise
+            self._new_template()
+
+    def _recovers(self) -> bool:
+        """Wait until PostgreSQL answers again; False when it has ended, or does not answer in time."""
+        lease = self.postgres.lease
+
+        def answers() -> bool:
+            with suppress(Exception):
+                postgres_service.probe(lease.endpoint)
+                return True
+            return False
+
+        poll(lambda: answers() or not lease.server.alive(), self.settings.startup_timeout)
+        return answers()
+
+    def _new_template(self) -> None:
+        """Run the migrations anew on the same server, and take a new database from them."""
+        log.warning("PostgreSQL was restarted by a crash: its databases are made anew")
+        databases.invalidate(self.postgres.lease, *self._template)
+        self._let_go()
+        self._start_again()
 
     def reset_redis(self) -> None:
         _ = self.redis
@@ -234,7 +305,7 @@ class Stack:
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
-        self._ensure()
+        self.ready()
         if self._redis_reset and self._database_reset:
             self._redis_reset.begin()
         try:
@@ -260,7 +331,7 @@ class Stack:
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline."""
         self.loaded, self._taken, self._stale = None, False, False
-        self._ensure()
+        self.ready()
         with self.watched():
             if self._redis_reset:
                 self._redis_reset.restore()
@@ -292,20 +363,20 @@ class Stack:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Turn whatever goes wrong because a server has ended into `ServerDied`, and get new servers.
-
-        The new servers are ready for the next test; the one under way has failed.
-        """
+        """Turn whatever goes wrong because a server has ended into `ServerDied`; `ready` then gets new ones."""
         try:
             yield
         except Exception as error:
-            if is_lost(error) and (dead := self.dead()):
-                self._replace()
+            if dead := self.dead():
+                self._let_go()
                 raise dead from error
             raise
 
     def dead(self) -> ServerDied | None:
-        """The error that says which server has ended, or None when all live."""
+        """The error that says which server has ended, or None when all live.
+
+        To be asked after any failure: code under test may have made something else of a lost connection.
+        """
         watched = (
             ("PostgreSQL", self._postgres, postgres_service.probe),
             ("Redis", self._redis, redis_service.probe),
@@ -322,7 +393,6 @@ class Stack:
         running = self._postgres
         running.close()
         name = databases.put_aside(running.lease, running.name, test)
-        self._database_reset.close()
         databases.clone(running.lease, running.name, running.template)
         self.loaded = None
         self._database_reset = self._new_reset(running)
@@ -344,20 +414,43 @@ class Stack:
         if self._redis_reset:
             self._redis_reset.close()
 
-    def _replace(self) -> None:
-        """Let go of the servers and start anew; a server of the two that lives is taken again."""
+    def _let_go(self) -> None:
+        """Forget servers of which one has ended; one that lives is found again by `start`."""
+        for thing in (self._redis_reset, self._postgres, self._redis):
+            if thing:
+                with suppress(Exception):
+                    thing.close()
+        self._postgres, self._redis, self._database_reset, self._redis_reset = None, None, None, None
         self.loaded = None
-        for running in (self._postgres, self._redis):
-            if running:
-                running.close()
-        self._postgres, self._redis = None, None
-        self._database_reset, self._redis_reset = None, None
-        self.start()
 
-    def _ensure(self) -> None:
-        """Start what had ended and could not be started again at once, as while an engine itself restarts."""
-        if any(wanted and not it for wanted, it in zip(self._wanted, (self._postgres, self._redis), strict=True)):
-            self.start()
+    def _start_again(self) -> None:
+        """Get new servers; wait for a Docker engine that is being restarted, but not for the same one twice."""
+        deadline = time.monotonic() + self._patience
+        self._patience = 0.0
+        while True:
+            try:
+                self.start()
+                break
+            except BackendUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.info("trying again: %s", error)
+                time.sleep(INTERVAL)
+        self._patience = self.settings.startup_timeout
+
+
+def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
+    """Call it in a thread that nothing waits for when Ctrl-C ends this process in the middle of a long pull."""
+    future: Future[Lease] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="containertest", daemon=True).start()
+    return future
 
 
 def is_lost(error: BaseException | None) -> bool:

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from containertest.backends import docker_prepared
 from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.docker_engine import Engine, Image, Route, archive
 from containertest.backends.docker_labels import LABEL, labels, mine
+from containertest.backends.docker_orphans import is_orphan
 from containertest.backends.docker_prepared import Kept, Recipe, recipe_of
 from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, died_at_start
 from containertest.spec import Endpoint, ServerSpec
@@ -275,7 +275,7 @@ def _remove_orphans(engine: Engine) -> list[str]:
     """Remove the containers that no guard can know of, since their run's folder is gone; return their names."""
     with engine.asking("list containers") as api:
         found = {info["Id"]: info for info in api.containers(all=True, filters=mine())}
-    orphans = {key: info for key, info in found.items() if not Path(info["Labels"][f"{LABEL}.folder"]).exists()}
+    orphans = {key: info for key, info in found.items() if is_orphan(info["Labels"])}
     for identity in orphans:
         _remove(engine, identity)
     return sorted(info["Names"][0].lstrip("/") for info in orphans.values())

@@ -7,6 +7,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from containertest.backends.docker_orphans import point_of_view
+
 __all__ = ["LABEL", "labels", "machine", "mine"]
 
 LABEL = "containertest"
@@ -28,6 +30,7 @@ def labels(session: str, service: str, folder: str) -> dict[str, str]:
         f"{LABEL}.folder": folder,
         f"{LABEL}.host": machine(),
         f"{LABEL}.uid": str(os.getuid()),
+        **point_of_view(),
     }
 
 

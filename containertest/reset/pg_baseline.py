@@ -34,6 +34,10 @@ ATTEMPTS = 5
 LOG = logging.getLogger("containertest")
 
 
+class TemplateLost(ResetError):
+    """The template database has lost its unlogged data, in a crash of the server: it must be made anew."""
+
+
 class Database(Protocol):
     """A process's own database, as the manager runs it."""
 
@@ -128,7 +132,7 @@ class Baseline:
                 f"The database {self._database.name!r} could not be cloned anew from {self._template!r}: {error}"
             ) from error
         if not usable:
-            raise ResetError(
+            raise TemplateLost(
                 f"The database {self._database.name!r} was cloned anew from {self._template!r}, but is not new. Either "
                 "something goes on writing to it (a thread or process that a test has left: end it before the test "
                 "ends), or the template's unlogged tables are empty, as after a crash of the server: start a new one."

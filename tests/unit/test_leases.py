@@ -262,6 +262,35 @@ class DeathTests(LeaseCase):
         with mock.patch.object(leases, "DYING", 0.05):
             self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
 
+    def test_server_whose_port_a_new_one_of_the_run_has_taken_is_dead(self) -> None:
+        lease = self.shared()
+        self.world.running.clear()
+        self.world.ports = itertools.count(2)
+        self.shared()
+        self.world.running.add(1)
+        self.assertIsInstance(leases.died(lease, "PostgreSQL", self.world.probe), ServerDied)
+
+    def test_last_words_are_kept_when_another_process_removes_the_server_first(self) -> None:
+        lease = self.shared()
+        self.world.running.clear()
+        self.shared()
+        with mock.patch.object(FakeServer, "logs", return_value=""):
+            error = leases.died(lease, "PostgreSQL", self.world.probe)
+        self.assertTrue(str(error).endswith("  | the last words"))
+
+    def test_error_in_undoing_does_not_hide_the_first_one(self) -> None:
+        def undo() -> None:
+            raise OSError("second")
+
+        with self.assertLogs("containertest", "WARNING") as logged, self.assertRaisesRegex(KeyError, "first"):
+            try:
+                raise KeyError("first")
+            except KeyError:
+                with leases.quietly("undo it"):
+                    undo()
+                raise
+        self.assertEqual(logged.output, ["WARNING:containertest:could not undo it: second"])
+
 
 class NameTests(LeaseCase):
     def reserve(self, owner: list[str]) -> str:

@@ -354,6 +354,46 @@ class DeadRunTests(TemporaryFolderCase):
         self.assertTrue(eventually(lambda: not alive(process)))
         child.communicate()
 
+    def test_run_whose_first_process_died_at_once_is_removed(self) -> None:
+        for files in ((), ("alive",)):
+            folder = self.base / "stillborn"
+            sessions.base_folder()
+            folder.mkdir()
+            for name in files:
+                (folder / name).touch()
+            self.assertEqual(sessions.bury_dead_runs(), [])
+            self.assertFalse(folder.exists())
+
+    def test_run_that_has_just_begun_is_no_stillborn_one(self) -> None:
+        folder, file = sessions._hold("1-2")
+        self.addCleanup(os.close, file)
+        self.assertEqual(sessions.bury_dead_runs(), [])
+        self.assertTrue(folder.exists())
+
+    def test_removal_that_was_broken_off_is_finished(self) -> None:
+        session = self.join()
+        session.folder.rename(gone := session.folder.with_name(session.id + sessions.GONE))
+        (gone / "guard.lock").touch()
+        with sessions.locked(gone / "guard.lock"):
+            sessions.bury_dead_runs()
+            self.assertTrue(gone.exists())
+        sessions.bury_dead_runs()
+        self.assertFalse(gone.exists())
+
+    def test_process_that_joins_while_the_folder_is_removed_finds_all_of_it_or_nothing(self) -> None:
+        session = self.join()
+        seen: list[Any] = []
+        unlink = Path.unlink
+
+        def look_and_unlink(path: Path, *arguments: Any, **options: Any) -> None:
+            seen.append(sessions.read_state(session.folder))
+            unlink(path, *arguments, **options)
+
+        with mock.patch.object(Path, "unlink", look_and_unlink):
+            sessions.bury(session.folder)
+        self.assertEqual([state for state in seen if state], [])
+        self.assertNotEqual(seen, [])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,0 +1,2 @@
+CREATE TABLE things (id serial PRIMARY KEY);
+INSERT INTO things DEFAULT VALUES;
