@@ -26,7 +26,7 @@ from containertest.migrations import Migrations
 from containertest.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
-from containertest.session import Session
+from containertest.session import Session, write_private
 from containertest.spec import ServerSpec
 from containertest.wait import poll
 
@@ -396,7 +396,12 @@ class Stack:
         databases.clone(running.lease, running.name, running.template)
         self.loaded = None
         self._database_reset = self._new_reset(running)
-        log.warning("%s failed; its database is kept: %s", test, postgres_service.url(running.lease.endpoint, name))
+        # No log has a password: psql, and whatever is made with libpq, finds it in the file that the URL names.
+        endpoint = running.lease.endpoint
+        passfile = running.lease.session.folder / "pgpass"
+        write_private(passfile, postgres_service.pgpass(endpoint))
+        shown = replace(endpoint, password=None, parameters={**endpoint.parameters, "passfile": str(passfile)})
+        log.warning("%s failed; its database is kept: %s", test, postgres_service.url(shown, name))
 
     def hand_over(self) -> None:
         """Leave the servers to another program, which may do with the database whatever it likes.

@@ -5,6 +5,7 @@ psycopg2 is imported where it is first needed: importing this module costs nothi
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -264,6 +265,13 @@ def url(endpoint: Endpoint, dbname: str) -> str:
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     query = f"?{urlencode(endpoint.parameters, quote_via=quote)}" if endpoint.parameters else ""
     return f"postgresql://{user}{secret}@{host}:{endpoint.port}/{quote(dbname, safe='')}{query}"
+
+
+def pgpass(endpoint: Endpoint) -> str:
+    """The content of a password file for all databases of a server. Source: PostgreSQL manual, "The Password File"."""
+    fields = (endpoint.host, str(endpoint.port), "*", endpoint.username or "", endpoint.password or "")
+    escaped = [re.sub(r"([:\\])", r"\\\1", value) for value in fields]
+    return ":".join(escaped) + "\n"
 
 
 def endpoint_of(text: str) -> Endpoint:

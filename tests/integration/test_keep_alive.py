@@ -128,6 +128,7 @@ class KeepFailed(Keeping):
         done = self.run_child("failing.py", status=1, CONTAINERTEST_KEEP_FAILED="1")
         self.assertIn("FAILED (failures=1)", done.stderr)
         (url,) = re.findall(r"database is kept: (\S+)", done.stderr)
+        self.assertNotRegex(url, "//[^/@]*:[^/@]*@")  # no password: that is in the file it names
         self.idle()
         connection = psycopg2.connect(url)
         with connection.cursor() as cursor:
