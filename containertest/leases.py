@@ -214,6 +214,9 @@ def _enter(session: Session, key: str, server: Server, endpoint: Endpoint, versi
             "templates": {},
             "databases": {},
         }
+        if handle := state["handles"].get(server.handle["id"]):
+            # What has never got ready is nothing to prepare data for the next run from.
+            handle["ready"] = True
 
 
 def _forget(session: Session, key: str, server: Server) -> None:

@@ -15,7 +15,7 @@ from containertest.spec import Endpoint, ServerSpec
 
 __all__ = ["Backend", "Handle", "Owner", "Server"]
 
-#: What finds a server again from another process: plain JSON, no password.
+#: What finds a server again from another process: plain JSON, no password. "ready" is added when it got ready.
 Handle = dict[str, Any]
 
 

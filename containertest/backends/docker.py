@@ -124,7 +124,7 @@ class DockerBackend:
             names = [handle["id"] for handle in handles.values() if handle.get("engine") == host]
             _remove_all(Engine(host), session, names)
         for handle in handles.values():
-            if handle.get("recipe"):
+            if handle.get("recipe") and handle.get("ready"):
                 _prepare(handle)
 
 

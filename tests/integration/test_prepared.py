@@ -275,6 +275,11 @@ class PreparingTests(PostgresCase):
         self.assertIn("no room", logged.output[0])
         self.assertEqual(self.containers(), [])
 
+    def test_nothing_is_prepared_from_an_image_that_has_never_got_ready(self) -> None:
+        self.backend.start(self.spec(), self.owner)
+        self.backend.remove(self.session, self.recorded)
+        self.assertEqual(self.tags(), [])
+
     def test_only_one_run_at_a_time_prepares(self) -> None:
         self.ready(self.spec())
         with docker_prepared._alone(wait=True) as alone:

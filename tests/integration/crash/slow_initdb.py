@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 __all__ = ["IMAGE", "REACHED", "local_programs", "make_image"]
 
 REACHED = "initdb has come half-way"
-IMAGE = "containertest-crash-initdb:test"
+#: Of this process alone: two test runs on one engine must not remove each other's.
+IMAGE = f"containertest-crash-initdb:{os.getpid()}"
 
 #: The child that bootstraps goes on, has shared memory, and waits for its stopped parent.
 SCRIPT = f"""#!/bin/sh
