@@ -78,7 +78,8 @@ BEGIN
         RETURN;
     END IF;
     IF TG_EVENT = 'sql_drop' THEN
-        SELECT NOT pg_catalog.bool_and(is_temporary) INTO permanent
+        -- Before PostgreSQL 15 a default value of a temporary table is not temporary by itself.
+        SELECT NOT pg_catalog.bool_and(is_temporary OR address_names[1] = 'pg_temp') INTO permanent
         FROM pg_catalog.pg_event_trigger_dropped_objects();
     ELSE
         SELECT pg_catalog.bool_or(schema_name IS DISTINCT FROM 'pg_temp') INTO permanent
