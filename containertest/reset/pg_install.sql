@@ -123,13 +123,8 @@ BEGIN
         )) RETURNING *
     LOOP
         PERFORM containertest.triggers_off();  -- event triggers of the user's are not for us
-        EXECUTE format(
-            'CREATE TRIGGER containertest_more BEFORE UPDATE OR DELETE OR TRUNCATE ON %1$s'
-            ' FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark(%2$s);'
-            'ALTER TABLE %1$s ENABLE ALWAYS TRIGGER containertest_more', t.name, t.place
-        );
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER containertest_mark_too', t.name);
     END LOOP;
-    PERFORM containertest.hide();
     PERFORM set_config('containertest.resetting', 'off', true);
 END $$;
 
@@ -140,20 +135,9 @@ BEGIN
     PERFORM set_config('containertest.resetting', 'on', true);
     FOR t IN UPDATE containertest.tracked SET watched = false WHERE watched AND NOT template_watched RETURNING * LOOP
         PERFORM containertest.triggers_off();
-        EXECUTE format('DROP TRIGGER containertest_more ON %s', t.name);
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER containertest_mark_too', t.name);
     END LOOP;
     PERFORM set_config('containertest.resetting', 'off', true);
-END $$;
-
--- Internal triggers fire like others, but pg_dump, information_schema and migration tools pass them over.
-CREATE FUNCTION containertest.hide() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        PERFORM set_config('allow_system_table_mods', 'on', true);
-        UPDATE pg_trigger SET tgisinternal = true
-        WHERE tgfoid = 'containertest.mark'::regproc AND NOT tgisinternal;
-        PERFORM set_config('allow_system_table_mods', 'off', true);
-    END IF;
 END $$;
 
 -- Users' triggers, foreign keys and rules off until the transaction ends; false without the right to do so.
