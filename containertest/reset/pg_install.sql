@@ -78,7 +78,8 @@ BEGIN
         RETURN;
     END IF;
     IF TG_EVENT = 'sql_drop' THEN
-        SELECT NOT pg_catalog.bool_and(is_temporary) INTO permanent
+        -- Before PostgreSQL 15 a default value of a temporary table is not temporary by itself.
+        SELECT NOT pg_catalog.bool_and(is_temporary OR address_names[1] = 'pg_temp') INTO permanent
         FROM pg_catalog.pg_event_trigger_dropped_objects();
     ELSE
         SELECT pg_catalog.bool_or(schema_name IS DISTINCT FROM 'pg_temp') INTO permanent
@@ -122,13 +123,8 @@ BEGIN
         )) RETURNING *
     LOOP
         PERFORM containertest.triggers_off();  -- event triggers of the user's are not for us
-        EXECUTE format(
-            'CREATE TRIGGER containertest_more BEFORE UPDATE OR DELETE OR TRUNCATE ON %1$s'
-            ' FOR EACH STATEMENT EXECUTE FUNCTION containertest.mark(%2$s);'
-            'ALTER TABLE %1$s ENABLE ALWAYS TRIGGER containertest_more', t.name, t.place
-        );
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER containertest_mark_too', t.name);
     END LOOP;
-    PERFORM containertest.hide();
     PERFORM set_config('containertest.resetting', 'off', true);
 END $$;
 
@@ -139,20 +135,9 @@ BEGIN
     PERFORM set_config('containertest.resetting', 'on', true);
     FOR t IN UPDATE containertest.tracked SET watched = false WHERE watched AND NOT template_watched RETURNING * LOOP
         PERFORM containertest.triggers_off();
-        EXECUTE format('DROP TRIGGER containertest_more ON %s', t.name);
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER containertest_mark_too', t.name);
     END LOOP;
     PERFORM set_config('containertest.resetting', 'off', true);
-END $$;
-
--- Internal triggers fire like others, but pg_dump, information_schema and migration tools pass them over.
-CREATE FUNCTION containertest.hide() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        PERFORM set_config('allow_system_table_mods', 'on', true);
-        UPDATE pg_trigger SET tgisinternal = true
-        WHERE tgfoid = 'containertest.mark'::regproc AND NOT tgisinternal;
-        PERFORM set_config('allow_system_table_mods', 'off', true);
-    END IF;
 END $$;
 
 -- Users' triggers, foreign keys and rules off until the transaction ends; false without the right to do so.

@@ -34,8 +34,13 @@ CATALOGS = """
     GROUP BY c.relname
 """
 
-#: A session's first temporary object makes schemas that are used again by others.
-SKIPPED = {"pg_catalog.pg_namespace": "AND nspname !~ '^pg_(toast_)?temp_'"}
+#: A session's first temporary object makes schemas that are used again by others; our triggers come and go.
+SKIPPED = {
+    "pg_catalog.pg_namespace": "AND nspname !~ '^pg_(toast_)?temp_'",
+    "pg_catalog.pg_trigger": r"AND tgname NOT LIKE 'containertest\_%'",
+    "pg_catalog.pg_depend": "AND (classid <> 'pg_trigger'::regclass OR objid NOT IN"
+    r" (SELECT oid FROM pg_trigger WHERE tgname LIKE 'containertest\_%'))",
+}
 
 #: What no catalog of the database has.
 SHARED = """

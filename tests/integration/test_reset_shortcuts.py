@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import psycopg2
 
-from containertest.reset import postgres
+from containertest.reset import pg_prepare, postgres
 from tests.integration.reset_case import SMALL, Baseline, ResetCase
+from tests.integration.reset_server import TestDatabase, server
 
 SEQUENCES = """
     CREATE SEQUENCE free;
@@ -212,3 +213,31 @@ class OldMarksTests(ResetCase):
             connection.commit()
             self.resetter.reset()
             self.assert_baseline()
+
+
+class RemovedTests(ResetCase):
+    """A database that is handed over to another program works without what is taken out of it."""
+
+    schema = SEQUENCES
+
+    def setUp(self):
+        """Each test has a database of its own: the class's is not reset any more after this."""
+        self.database = TestDatabase(server(), self.schema)
+        self.addCleanup(self.database.drop)
+        self.database.reset()
+
+    def check(self):
+        pg_prepare.remove(self.database.connection)
+        self.assertEqual(self.value("SELECT setval('free', 5, false)"), 5)
+        self.assertEqual(self.value("SELECT nextval('free')"), 5)
+        names = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'containertest%'"
+        return self.value(names)
+
+    def test_setval_is_postgresqls_own_again(self):
+        self.assertEqual(self.check(), 0)
+
+    def test_setval_works_where_a_view_needs_ours(self):
+        self.execute("CREATE VIEW setting AS SELECT setval('free', 9, false)")
+        self.check()
+        self.assertEqual(self.value("SELECT * FROM setting"), 9)
+        self.assertEqual(self.value("SELECT nextval('free')"), 9)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
 import unittest
 import warnings
+from pathlib import Path
 from unittest import mock
 
 import psycopg2
 
+from containertest import ContainerManager, Postgres, databases
 from containertest.errors import ResetError
 from containertest.reset import postgres
 from containertest.reset.pg_clone import clone_database, drop_database, read_properties, snapshot_templates
@@ -255,6 +258,43 @@ class WholeDatabaseTests(ResetCase):
         self.drop(self.database.name)
         self.resetter.reset()
         self.assert_baseline()
+
+    def manager(self, migration):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name, "migration.sql")
+        path.write_text(migration)
+        return ContainerManager(Postgres(username=USER), None, migrations=path, backend="local").start()
+
+    def test_process_has_what_migrations_set_for_the_database(self):
+        manager = self.manager("""
+            DO $$ BEGIN
+                EXECUTE format('ALTER DATABASE %I SET my.setting = mine', current_database());
+                EXECUTE format('GRANT CREATE ON DATABASE %I TO app', current_database());
+            END $$
+        """)
+        with contextlib.closing(manager.postgres.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW my.setting")
+            self.assertEqual(cursor.fetchone(), ("mine",))
+            cursor.execute("SELECT has_database_privilege('app', current_database(), 'CREATE')")
+            self.assertEqual(cursor.fetchone(), (True,))
+
+    def test_template_of_a_snapshot_is_gone_when_another_process_takes_the_name(self):
+        manager = self.manager("CREATE TABLE one (i int)")
+        manager.postgres.connection.cursor().execute("CREATE TABLE two (i int)")
+        manager.snapshot()
+        stack, running = manager.stack, manager.postgres
+        cursor = running.connection.cursor()
+        count = "SELECT count(*) FROM pg_database WHERE datname = ANY (%s)"
+        cursor.execute(count, (list(snapshot_templates(running.name)),))
+        self.assertEqual(cursor.fetchone(), (1,))
+        running.close()
+        databases.claim(running.lease, running.template, running.name, stack.key)
+        cursor = running.connection.cursor()
+        cursor.execute(count, (list(snapshot_templates(running.name)),))
+        self.assertEqual(cursor.fetchone(), (0,))
+        cursor.execute("SELECT to_regclass('one') IS NOT NULL, to_regclass('two') IS NOT NULL")
+        self.assertEqual(cursor.fetchone(), (True, False))
 
     def test_names_of_snapshots_templates_are_of_one_database_only(self):
         names = ["testdb", "testdb_2", "x" * 50, "x" * 50 + "_2", "ü" * 25, "ü" * 25 + "_2"]
