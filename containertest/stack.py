@@ -261,14 +261,15 @@ class Stack:
     def reset_database(self) -> None:
         _ = self.postgres
         if self._database_reset:
+            resetting = self._database_reset
             with self.watched():
-                self._bring_database_back(self._database_reset)
+                self._in_spite_of_a_crash(lambda: resetting.reset(self.culprit))
 
-    def _bring_database_back(self, resetting: PostgresReset) -> None:
+    def _in_spite_of_a_crash(self, bring_back: Callable[[], None]) -> None:
         from containertest.reset.pg_baseline import TemplateLost
 
         try:
-            resetting.reset(self.culprit)
+            bring_back()
         except TemplateLost:
             self._new_template()
         except Exception as error:
@@ -336,7 +337,7 @@ class Stack:
             if self._redis_reset:
                 self._redis_reset.restore()
             if self._database_reset:
-                self._database_reset.restore()
+                self._in_spite_of_a_crash(self._database_reset.restore)
 
     def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:
         from containertest import fixtures

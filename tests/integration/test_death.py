@@ -232,6 +232,14 @@ class Death:
         self.assertTrue(result.wasSuccessful(), result.errors + result.failures)
         self.assertEqual(self.servers.pid("postgres"), before)
 
+    def test_killed_backend_between_two_classes_fails_none(self: Any) -> None:
+        self.assertTrue(run_case(self.case()).wasSuccessful())
+        before = self.servers.pid("postgres")
+        self.servers.kill_backend(self.manager.postgres.connection.info.backend_pid)
+        result = run_case(self.case())
+        self.assertTrue(result.wasSuccessful(), result.errors + result.failures)
+        self.assertEqual(self.servers.pid("postgres"), before)
+
     def assert_lives_on(self: Any, case: type[unittest.TestCase]) -> None:
         before = self.servers.pid("postgres")
         result = run_case(case)
