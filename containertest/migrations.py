@@ -126,7 +126,8 @@ def _code(step: object) -> str:
     function = getattr(step, "__func__", step)
     if not hasattr(function, "__code__"):
         function = getattr(type(step), "__call__", None)  # noqa: B004
-    return _spelled((getattr(function, "__code__", None), getattr(function, "__defaults__", None)))
+    cells = (getattr(cell, "cell_contents", None) for cell in getattr(function, "__closure__", None) or ())
+    return _spelled((getattr(function, "__code__", None), getattr(function, "__defaults__", None), tuple(cells)))
 
 
 def _spelled(value: Any) -> str:

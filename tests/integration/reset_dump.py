@@ -70,6 +70,7 @@ def catalog_dump(database: TestDatabase, *, brief: bool = False) -> list[str]:
     ``brief`` returns a hash for each catalog and table, which is much faster.
     """
     with contextlib.closing(database.connect(user="tester")) as connection, connection.cursor() as cursor:
+        cursor.execute("SET jit = off")
         cursor.execute(_query(cursor, brief))
         return sorted(line for (line,) in cursor.fetchall() if line)
 

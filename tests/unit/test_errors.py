@@ -154,7 +154,8 @@ class DoctorTests(unittest.TestCase):
             effect = [f"{name} 1"] * 2 if name in works else BackendUnavailable("none\nget one")
             return SimpleNamespace(check=mock.Mock(side_effect=effect))
 
-        settings = {f"CONTAINERTEST_{name}": value for name, value in variables.items()}
+        settings = {"CONTAINERTEST_BACKEND": "auto"}
+        settings |= {f"CONTAINERTEST_{name}": value for name, value in variables.items()}
         with (
             mock.patch.object(backends, "get", get),
             mock.patch.dict(os.environ, settings),

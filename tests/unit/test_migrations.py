@@ -147,6 +147,14 @@ class DigestTests(FolderCase):
             self.file(name)
         self.assertEqual(self.digest("folder"), self.digest(["folder/10.sql", "folder/9.sql"]))
 
+    def test_values_that_a_callable_closes_over_count(self) -> None:
+        def made(tables: int) -> Any:
+            return lambda url: print(url, tables)
+
+        digests = [Migrations(made(tables), []).digest() for tables in (1, 1, 10)]
+        self.assertEqual(digests[0], digests[1])
+        self.assertNotEqual(digests[0], digests[2])
+
     def test_code_of_a_callable_counts(self) -> None:
         def one(url: str) -> str:
             return url + "1"
