@@ -41,10 +41,11 @@ class SessionState:
     def ready(self, connection: Any) -> bool:
         """End what is under way on ``connection`` and set its attributes back.
 
-        False means that it can't be used any more (broken, in COPY, in a two-phase transaction): close it.
+        False means that it can't be used any more: broken, in COPY, in a two-phase transaction, or opened by a test,
+        which may have changed it before we could ``remember`` it. Close it.
         """
         if connection is not self._connection:
-            self._remember(connection)
+            return False
         info = connection.info
         if (
             ALL_ATTRIBUTES(connection) == self._when_new
@@ -72,7 +73,8 @@ class SessionState:
         pairs = zip(REPORTED, now, self._reported, strict=True)
         return [f"SET {name} = '{then}'" for name, value, then in pairs if then is not None and value != then]
 
-    def _remember(self, connection: Any) -> None:
+    def remember(self, connection: Any) -> None:
+        """Note how ``connection``, which is new, is."""
         self._connection = connection
         self._attributes = ATTRIBUTES(connection)
         self._reported = _reported(connection)

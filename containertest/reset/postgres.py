@@ -66,6 +66,7 @@ class PostgresReset:
         self._strict = strict
         self._session = SessionState()
         self._baseline = Baseline(database)
+        self._session.remember(database.connection)
         self._deleted = self._marks = 0
         with self._baseline.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'containertest_%'")
@@ -177,7 +178,7 @@ class PostgresReset:
         if not self._session.ready(connection):
             self._database.close()
             connection = self._database.connection
-            self._session.ready(connection)
+            self._session.remember(connection)
         return connection
 
     def _end_others(self, connection: Any) -> list[pg_others.Leftover]:
