@@ -95,8 +95,16 @@ CREATE TABLE guarded (id serial PRIMARY KEY);                                   
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never delete'; END $$;
 INSERT INTO guarded DEFAULT VALUES;
 CREATE TRIGGER refuse BEFORE DELETE ON guarded FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TABLE before_always (line text);
 CREATE TABLE always (id serial PRIMARY KEY);
-CREATE TRIGGER note AFTER INSERT OR DELETE ON always FOR EACH ROW EXECUTE FUNCTION note();
+CREATE TABLE after_always (line text);
+CREATE FUNCTION note_twice() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.before_always VALUES (TG_OP);
+    INSERT INTO public.after_always VALUES (TG_OP);
+    RETURN coalesce(NEW, OLD);
+END $$;
+CREATE TRIGGER note AFTER INSERT OR DELETE ON always FOR EACH ROW EXECUTE FUNCTION note_twice();
 ALTER TABLE always ENABLE ALWAYS TRIGGER note;
 
 CREATE TABLE ruled (id int PRIMARY KEY, body text);                             -- rows

@@ -68,6 +68,10 @@ DIRT = {
         INSERT INTO egg VALUES (3, NULL); INSERT INTO hen VALUES (3, 3); UPDATE egg SET hen = 3;
         UPDATE hen SET egg = 3; DELETE FROM egg WHERE id < 3
     """,
+    "circle, new rows": """
+        INSERT INTO egg VALUES (3, NULL); INSERT INTO hen VALUES (3, 3); UPDATE egg SET hen = 3 WHERE id = 3
+    """,
+    "rule, new rows": "INSERT INTO ruled VALUES (2, 'n')",
     "deferred": "BEGIN; INSERT INTO late VALUES (3, 4, 3), (4, 3, 4); UPDATE late SET up = 3; COMMIT",
     "deferred, rows gone": "BEGIN; DELETE FROM late; INSERT INTO late VALUES (9, 9, 9); COMMIT",
     "partitions": """
@@ -107,6 +111,7 @@ DIRT = {
     """,
     # sequences
     "nextval": "SELECT nextval('ticket'), nextval('called'), nextval('ready'), nextval('down')",
+    "sequence of an unlogged table": "SELECT nextval('cache_id_seq')",
     "setval": "SELECT setval('ticket', 5000), setval('called', 1, false), setval('ready', 7)",
     "setval, not called": "SELECT setval('ticket', 5000, false)",
     "setval, not called, on a table's": "SELECT setval('book_id_seq', 77, false)",

@@ -7,7 +7,7 @@ import unittest
 import psycopg2
 from psycopg2 import extensions, extras
 
-from tests.integration.reset_case import ResetCase
+from tests.integration.reset_case import SMALL, ResetCase
 
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE context IN ('user', 'superuser') ORDER BY name"
 
@@ -35,8 +35,9 @@ class ServerStateTests(ResetCase):
 
     def test_default_isolation_is_back(self):
         for level in ("serializable", "repeatable read"):
-            self.execute(f"SET default_transaction_isolation = '{level}'; SET default_transaction_deferrable = on")
             self.execute("INSERT INTO parent (name) VALUES ('x')")
+            self.execute(f"SET default_transaction_isolation = '{level}'; SET default_transaction_deferrable = on")
+            self.execute("SET default_transaction_read_only = on")
             self.reset()
 
     def test_own_settings_are_gone(self):
@@ -123,6 +124,28 @@ class ServerStateTests(ResetCase):
         self.reset()
 
 
+class OtherDefaultsTests(ResetCase):
+    """A database whose settings psycopg2 overrules for itself when it connects."""
+
+    schema = (
+        SMALL
+        + """
+        DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET datestyle = German', current_database());
+            EXECUTE format('ALTER DATABASE %I SET work_mem = 3072', current_database());
+        END $$;
+        """
+    )
+
+    def test_what_psycopg2_has_set_stays_so(self):
+        for _ in range(3):
+            self.assertEqual(self.value("SELECT date '2001-02-03'").isoformat(), "2001-02-03")
+            self.assertEqual(self.value("SHOW work_mem"), "3MB")
+            self.execute("SET datestyle = 'SQL, MDY'; SET work_mem = '1MB'; INSERT INTO parent (name) VALUES ('x')")
+            self.resetter.reset()
+            self.assert_baseline()
+
+
 class ConnectionTests(ResetCase):
     """What psycopg2 keeps for a connection."""
 
@@ -203,6 +226,17 @@ class ConnectionTests(ResetCase):
         self.execute("INSERT INTO parent (name) VALUES ('x')")
         self.database.connection.close()
         self.reset()
+
+    def test_connection_that_a_test_has_opened_again_and_changed_is_as_new_afterwards(self):
+        self.database.connection.close()
+        connection = self.database.connection
+        connection.set_session("SERIALIZABLE", readonly=True, autocommit=False)
+        connection.cursor_factory = extras.DictCursor
+        connection.set_client_encoding("LATIN1")
+        self.reset()
+        self.assertIsNone(self.database.connection.cursor_factory)
+        self.assertEqual(self.database.connection.encoding, "UTF8")
+        self.execute("INSERT INTO parent (name) VALUES ('x')")
 
     def test_connection_ended_by_the_server_is_opened_again(self):
         self.execute("INSERT INTO parent (name) VALUES ('x')")

@@ -169,6 +169,14 @@ class AmountTests(ResetCase):
         self.resetter.reset()
         self.assert_baseline()
 
+    def test_values_that_an_idle_session_has_taken_ahead_are_not_used_after_a_reset(self):
+        other = self.connect()
+        for _ in range(3):
+            self.assertEqual(self.value("SELECT nextval('cached')", other), 1)
+            self.assertEqual(self.value("SELECT nextval('cached')"), 11)
+            with self.in_place():
+                self.resetter.reset()
+
     def test_many_marks_are_no_trouble(self):
         self.execute("DO $$ BEGIN FOR i IN 1..5000 LOOP INSERT INTO no_key VALUES (i); END LOOP; END $$")
         with self.in_place():
