@@ -198,7 +198,9 @@ class ConnectionTests(ResetCase):
         text_as_bytes = extensions.new_type((25,), "LOUD", lambda value, cursor: value and value.upper())
         extensions.register_type(text_as_bytes, self.database.connection)
         self.assertEqual(self.value("SELECT name FROM parent"), "FIRST")
+        connection = self.database.connection
         self.reset()
+        self.assertIs(self.database.connection, connection)
         self.assertEqual(self.value("SELECT name FROM parent"), "first")
 
     def test_notices_are_gone(self):
