@@ -85,9 +85,11 @@ class CrashTests(LocalTestCase):
             spec = postgres_spec(command=lambda place: with_options(plain.local.command(place), options))  # noqa: B023
             with self.subTest(**options):
                 server = self.start(spec)
-                for pid in using(Path(server.handle["folder"])):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                # Stopped first: else the postmaster may see a child die and have time to clean up.
+                for number in (signal.SIGSTOP, signal.SIGKILL):
+                    for pid in using(Path(server.handle["folder"])):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, number)
                 self.eventually(lambda: not server.alive(), "it survived")  # noqa: B023
                 self.assertTrue(self.ours(), "nothing is left that could be removed: the test proves nothing")
                 self.assert_clean()

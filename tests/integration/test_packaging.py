@@ -60,13 +60,13 @@ class ContentTests(unittest.TestCase):
         (wheel,) = built().glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        self.assertEqual(names, files((".py", ".sql", ".lua", "py.typed"), PACKAGE))
+        self.assertEqual(names, files((".py", ".sql", ".sh", "py.typed"), PACKAGE))
 
     def test_sdist_has_the_tests_too(self) -> None:
         (sdist,) = built().glob("*.tar.gz")
         with tarfile.open(sdist) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
-        wanted = files((".py", ".sql", ".lua", "py.typed"), PACKAGE, TOP / "tests")
+        wanted = files((".py", ".sql", ".sh", "py.typed"), PACKAGE, TOP / "tests")
         self.assertEqual(wanted - names, set())
         self.assertLessEqual({"README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "Makefile"}, names)
 
@@ -90,7 +90,9 @@ class InstalledTests(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         run("-m", "pip", "install", "-qq", "--no-deps", "--target", cls.folder / "site", wheel, cwd=cls.folder)
         for name in ("sample", "testdata"):
-            shutil.copytree(TOP / "tests" / name, cls.folder / "project/tests" / name, ignore=IGNORED)
+            # Without the project that other tests run.
+            ignored = shutil.ignore_patterns("project", "__pycache__")
+            shutil.copytree(TOP / "tests" / name, cls.folder / "project/tests" / name, ignore=ignored)
         (cls.folder / "project/tests/__init__.py").touch()
 
     def run_there(self, *arguments: str) -> str:
