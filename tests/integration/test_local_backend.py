@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import concurrent.futures
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import pwd
@@ -402,6 +404,10 @@ class RootTests(LocalTestCase):
         names = (EveryServerTests, SecrecyTests, CacheTests, OtherProcessTests)
         # initdb wants a user with a name.
         nobody = pwd.getpwnam("nobody")
+        # What is loaded late can't be loaded by a user who may not read this Python's own files, as below /root.
+        importlib.import_module("concurrent.futures.thread")
+        for encoding in ("ascii", "idna", "latin-1", "utf-8"):
+            codecs.lookup(encoding)
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
