@@ -405,7 +405,14 @@ class RootTests(LocalTestCase):
         # initdb wants a user with a name.
         nobody = pwd.getpwnam("nobody")
         # What is loaded late can't be loaded by a user who may not read this Python's own files, as below /root.
-        importlib.import_module("concurrent.futures.thread")
+        for name in (
+            "concurrent.futures.thread",
+            "psycopg2.extensions",
+            "redis.backoff",
+            "redis.retry",
+            "multiprocessing",
+        ):
+            importlib.import_module(name)
         for encoding in ("ascii", "idna", "latin-1", "utf-8"):
             codecs.lookup(encoding)
         reading, writing = os.pipe()
