@@ -95,7 +95,10 @@ class Project:
     def left(self) -> list[str]:
         """Folders, processes and containers of these runs that are still there."""
         # A data folder may be in memory instead; by its name the processes in it are found too.
-        folders = [*self.temporary.glob("containertest*/*"), *self.temporary.glob("containertest-data-*")]
+        try:
+            folders = [*self.temporary.glob("containertest*/*"), *self.temporary.glob("containertest-data-*")]
+        except FileNotFoundError:  # a guard has removed one between two looks
+            return self.left()
         marked = [folder for pid in self._pids for folder in Path("/dev/shm").glob(f"*/session-{pid}-*")]
         return [*map(str, folders), *map(str, marked), *self._processes(), *self._containers()]
 
