@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import psycopg2.extensions
     import redis
 
-    from containertest.stack import Stack
+    from containertest.servers.stack import Stack
 
 __all__ = ["IntegrationTestCase", "PostgresTestCase", "RedisTestCase"]
 

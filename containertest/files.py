@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import ContainerTestError
+from containertest.errors import ContainerTestError
 
 
 def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[ContainerTestError], what: str) -> Path:

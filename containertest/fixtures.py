@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import FixtureError
-from .files import locate
+from containertest.errors import FixtureError
+from containertest.files import locate
 
 if TYPE_CHECKING:
     import redis
@@ -33,7 +33,7 @@ def load_sql(connection: extensions.connection, path: Path) -> None:
     it is part of that. Raises FixtureError with file, line, statement and PostgreSQL's message and leaves the
     connection as it was.
     """
-    from .sqlrunner import run_atomic
+    from containertest.sql.runner import run_atomic
 
     run_atomic(connection, path, FixtureError)
 
@@ -45,6 +45,6 @@ def load_redis(client: redis.Redis, path: Path) -> None:
     ``{"zset": {member: score}}``, ``{"list": […]}``, ``{"hash": {…}}`` and ``{"value": …}`` name the type and
     take ``"ttl": seconds`` beside it. Raises FixtureError with file and key; nothing is written then.
     """
-    from .redisdata import load
+    from containertest.redisdata import load
 
     load(client, path)

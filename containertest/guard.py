@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from containertest import backends, borrowed
+from containertest import backends
 from containertest.processes import alive
+from containertest.servers import borrowed
 from containertest.session import Session, bury, read_state, remove_base
 
 __all__ = ["main", "remove_run"]

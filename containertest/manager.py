@@ -16,8 +16,8 @@ from containertest.services.redis import Redis
 from containertest.settings import Settings
 
 if TYPE_CHECKING:
-    from containertest.running import RunningPostgres, RunningRedis
-    from containertest.stack import Stack
+    from containertest.servers.running import RunningPostgres, RunningRedis
+    from containertest.servers.stack import Stack
 
 __all__ = ["ContainerManager", "default_manager"]
 
@@ -77,7 +77,7 @@ class ContainerManager:
         :raises MigrationError: if a migration fails.
         :raises ConfigError: if a setting is wrong.
         """
-        from containertest.stack import Stack
+        from containertest.servers.stack import Stack
 
         if self._stack is None or self._pid != os.getpid():
             self._stack = Stack.get(

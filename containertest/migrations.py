@@ -10,8 +10,8 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, MigrationError
-from .files import locate
+from containertest.errors import ConfigError, MigrationError
+from containertest.files import locate
 
 if TYPE_CHECKING:
     from psycopg2 import extensions
@@ -37,7 +37,7 @@ class Migrations:
         ``VACUUM`` work. What was done before an error stays: throw the database away then.
         Raises MigrationError: file, line, statement and PostgreSQL's message, or the callable and its error.
         """
-        from .sqlrunner import run_plain
+        from containertest.sql.runner import run_plain
 
         for step in self._steps:
             if isinstance(step, Path):

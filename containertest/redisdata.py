@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import redis
 
-from .errors import FixtureError
-from .files import read_text
+from containertest.errors import FixtureError
+from containertest.files import read_text
 
 _TYPES = ("value", "list", "set", "hash", "zset")
 

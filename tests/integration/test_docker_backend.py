@@ -59,7 +59,7 @@ class DockerCase(unittest.TestCase):
     def ready(self, spec: ServerSpec) -> Server:
         server = self.backend.start(spec, self.owner)
         until_ready(server, spec.title, spec.wait, spec.probe, 60)
-        self.recorded.get(server.handle["id"], {})["ready"] = True  # as `containertest.leases` notes it
+        self.recorded.get(server.handle["id"], {})["ready"] = True  # as `containertest.servers.leases` notes it
         return server
 
 

@@ -8,7 +8,7 @@ import signal
 import unittest
 from typing import Any
 
-from containertest import borrowed
+from containertest.servers import borrowed
 from containertest.spec import Endpoint
 from containertest.wait import poll
 from tests.integration import private_servers

@@ -12,10 +12,11 @@ from unittest import mock
 
 import psycopg2
 
-from containertest import ContainerManager, Postgres, databases
+from containertest import ContainerManager, Postgres
 from containertest.errors import ResetError
 from containertest.reset import postgres
 from containertest.reset.pg_clone import clone_database, drop_database, read_properties, snapshot_templates
+from containertest.servers import databases
 from tests.integration.reset_case import SCHEMA, Baseline, ResetCase
 from tests.integration.reset_server import USER, server
 from tests.support import eventually

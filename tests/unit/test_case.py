@@ -463,7 +463,7 @@ class AttributeTests(CaseCase):
                     getattr(Tests, name)
                 except NotStarted:
                     assert name in ("db", "redis"), name
-            assert "containertest.stack" not in sys.modules
+            assert "containertest.servers.stack" not in sys.modules
             """
         )
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -13,14 +13,14 @@ from unittest import mock
 from containertest import ContainerManager, backends, doctor
 from containertest.backends.external import ExternalBackend, ExternalServer
 from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
-from containertest.leases import Lease
-from containertest.running import RunningPostgres, RunningRedis
+from containertest.servers.leases import Lease
+from containertest.servers.running import RunningPostgres, RunningRedis
+from containertest.servers.stack import Stack
 from containertest.services import postgres, redis
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
 from containertest.settings import Settings
 from containertest.spec import Endpoint, LocalPlace
-from containertest.stack import Stack
 
 SECRET = "s3cret"
 URL = f"postgresql://user:{SECRET}@127.0.0.1:1/db"
@@ -200,7 +200,10 @@ class SharingTests(unittest.TestCase):
         return Stack.get(settings, wanted.get("postgres"), wanted.get("redis", Redis()), None, [])
 
     def setUp(self) -> None:
-        for patch in (mock.patch.object(Stack, "start"), mock.patch.dict("containertest.stack._stacks", clear=True)):
+        for patch in (
+            mock.patch.object(Stack, "start"),
+            mock.patch.dict("containertest.servers.stack._stacks", clear=True),
+        ):
             patch.start()
             self.addCleanup(patch.stop)
 

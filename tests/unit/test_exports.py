@@ -102,7 +102,7 @@ class NameTests(unittest.TestCase):
         self.assertEqual(keywords, ["migrations", "backend", "startup_timeout"])
 
     def test_running_services_have_the_promised_attributes(self) -> None:
-        from containertest.running import RunningPostgres, RunningRedis
+        from containertest.servers.running import RunningPostgres, RunningRedis
 
         postgres = "url host port username password dbname connect connection backend version logs"
         redis = "url host port password db client connect backend version logs"
@@ -167,8 +167,13 @@ class ImportTests(unittest.TestCase):
             os.environ._data = Watched(os.environ._data)
             for name in containertest.__all__:
                 getattr(containertest, name)
-            for name in "guard session stack leases databases borrowed running checks queries doctor prune".split():
-                importlib.import_module(f"containertest.{name}")
+            for folder in containertest.__path__:
+                for name in ("servers", "sql", "reset", "services", "backends"):
+                    for module in pkgutil.iter_modules([f"{folder}/{name}"], f"containertest.{name}."):
+                        importlib.import_module(module.name)
+                for module in pkgutil.iter_modules([folder], "containertest."):
+                    if module.name != "containertest.__main__":
+                        importlib.import_module(module.name)
             assert threading.active_count() == 1, threading.enumerate()
             assert "CONTAINERTEST_SESSION" not in os.environ._data
             """,

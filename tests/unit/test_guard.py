@@ -149,7 +149,8 @@ class LingerTests(GuardCase):
     def test_next_run_takes_over_and_its_end_counts(self) -> None:
         folder = self.lingering()
         take = (
-            "from containertest import kept, session\n"
+            "from containertest import session\n"
+            "from containertest.servers import kept\n"
             "kept.take_over(kept.Wanted('postgres-1'))\n"
             "session = session.Session.join(600)\n"
         )

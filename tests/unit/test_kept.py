@@ -10,8 +10,8 @@ import unittest
 from typing import Any
 
 from containertest import session as sessions
-from containertest.kept import Wanted, take_over
 from containertest.processes import myself
+from containertest.servers.kept import Wanted, take_over
 from containertest.session import VARIABLE, Session
 from tests.unit.test_session import TemporaryFolderCase
 

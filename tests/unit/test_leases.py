@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from containertest import backends, databases, leases
+from containertest import backends
 from containertest.backends.base import Handle, Owner
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import myself
+from containertest.servers import databases, leases
 from containertest.services import postgres, redis
 from containertest.session import read_state
 from containertest.settings import Settings

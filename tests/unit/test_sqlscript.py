@@ -7,7 +7,7 @@ import unittest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containertest.sqlscript import ScriptError, split
+from containertest.sql.script import ScriptError, split
 
 
 def texts(script: str, *, standard_strings: bool = True) -> list[str]:

@@ -16,13 +16,14 @@ PACKAGE = Path(containertest.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "case", "guard", "prune", "doctor"),
     ("manager",),
-    ("stack",),
-    ("kept", "leases", "databases", "borrowed", "running", "reset", "fixtures", "migrations", "redisdata", "sqlrunner"),
+    ("servers.stack",),
+    ("servers.kept", "servers.leases", "servers.databases", "servers.borrowed", "servers.running", "reset"),
+    ("fixtures", "migrations", "redisdata", "sql.runner"),
     ("session", "checks", "queries"),
-    ("services", "backends", "sqlscript", "sqlmessage", "files", "settings", "processes"),
+    ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
     ("spec",),
     ("wait", "boundary"),
-    ("errors",),
+    ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
 )
 
 #: Who may import a library, by how the module's name begins; every other module may not.

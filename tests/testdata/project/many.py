@@ -16,7 +16,7 @@ import redis  # noqa: F401
 
 import containertest.reset.postgres
 import containertest.reset.redis
-import containertest.stack  # noqa: F401
+import containertest.servers.stack  # noqa: F401
 from containertest.session import VARIABLE
 
 

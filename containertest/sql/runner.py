@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import extensions
 
-from .errors import ContainerTestError
-from .files import read_text
-from .sqlmessage import server_message, statement_message
-from .sqlscript import ScriptError, Statement, split
+from containertest.errors import ContainerTestError
+from containertest.files import read_text
+from containertest.sql.message import server_message, statement_message
+from containertest.sql.script import ScriptError, Statement, split
 
 _log = logging.getLogger(__name__)
 _SESSION_SETTINGS = Path(__file__).with_name("session_settings.sql")

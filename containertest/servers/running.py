@@ -8,7 +8,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from containertest.leases import Lease
+from containertest.servers.leases import Lease
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 

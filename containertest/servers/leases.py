@@ -18,9 +18,9 @@ from typing import Any
 
 from containertest import backends
 from containertest.backends.base import Backend, Handle, Owner, Server
-from containertest.borrowed import borrow_logical_database
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout, last_lines
 from containertest.processes import Process, alive, myself
+from containertest.servers.borrowed import borrow_logical_database
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session, write_private

@@ -6,7 +6,7 @@ import re
 
 import psycopg2
 
-from .sqlscript import Statement
+from containertest.sql.script import Statement
 
 _WIDTH = 100
 _LINES = 14

@@ -16,8 +16,8 @@ from containertest.spec import Endpoint
 if TYPE_CHECKING:
     import psycopg2.extensions
 
-    from containertest.leases import Lease
     from containertest.migrations import Migrations
+    from containertest.servers.leases import Lease
 
 __all__ = ["claim", "clone", "drop", "drop_own", "name_to_find", "template"]
 

@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest import databases, kept, leases
 from containertest.errors import BackendUnavailable, NotStarted, ServerDied
-from containertest.leases import Lease, quietly
 from containertest.migrations import Migrations
-from containertest.running import RunningPostgres, RunningRedis
+from containertest.servers import databases, kept, leases
+from containertest.servers.leases import Lease, quietly
+from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.session import Session, write_private

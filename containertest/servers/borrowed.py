@@ -1,6 +1,6 @@
 """What a run borrows on servers that are not ours, and how it is given back.
 
-On an external PostgreSQL these are the run's databases (noted in the state by `containertest.databases`), on
+On an external PostgreSQL these are the run's databases (noted in the state by `containertest.servers.databases`), on
 an external Redis one logical database a process. Which logical databases are lent is written in a hash in
 the server's database 0, so that runs on several machines don't take the same one; therefore database 0
 itself is never lent, and only an empty one is: no data of anybody's are ever removed.
@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from containertest import databases
 from containertest.errors import BackendUnavailable
+from containertest.servers import databases
 from containertest.services import postgres, redis
 from containertest.session import State
 from containertest.spec import Endpoint
