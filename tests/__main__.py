@@ -1,4 +1,4 @@
-"""``python -m tests [--verbose] [NAME …]``: runs tests, and says first on which servers.
+"""``python -m tests [--verbose] [--jobs N] [NAME …]``: runs tests, and says first on which servers.
 
 A NAME is a package, module, class or test, as in ``tests.sample.test_postgres.UserCreationTests``.
 """
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from containertest import ContainerManager, ContainerTestError
-from tests import support
+from tests import parallel, support
 
 LOG = logging.getLogger("containertest")
 TOP = Path(__file__).resolve().parents[1]
@@ -25,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
     parser.add_argument("--verbose", action="store_true", help="a line for each test")
     parser.add_argument("--failfast", action="store_true", help="stop at the first failure")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many modules at a time")
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
     # A shell starts what it runs in the background with Ctrl-C ignored, and the tests' child processes inherit that.
@@ -32,12 +33,14 @@ def main() -> int:
     _say_what_the_library_logs()
     if any(not name.startswith("tests.unit") for name in given.names or ["tests"]):
         _say_what_servers_there_are()
+    if given.jobs > 1:
+        return parallel.run(given.names or ["tests"], given.jobs)
     tests = unittest.TestSuite(_load(name) for name in given.names or ["tests"])
     runner = unittest.TextTestRunner(verbosity=1 + given.verbose, failfast=given.failfast)
     result = runner.run(tests)
     for line in support.left_out():
         print(line, file=sys.stderr)
-    return 0 if result.wasSuccessful() and result.testsRun else 1
+    return 0 if result.wasSuccessful() and (result.testsRun or result.skipped) else 1
 
 
 def _say_what_the_library_logs() -> None:
