@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,16 @@ def run_python(code: str, *arguments: str, timeout: float = 180, **variables: st
         timeout=timeout,
         check=False,
     )
+
+
+def start(test: unittest.TestCase, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a process whose output the test reads; it is killed at the test's end, if it is still there."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    for cleanup in (process.stdout.close, process.stderr.close, process.wait, process.kill):
+        test.addCleanup(cleanup)  # the last one is called first
+    return process
 
 
 def run_case(case: type[unittest.TestCase], *names: str) -> unittest.TestResult:

@@ -9,7 +9,7 @@ import sys
 import unittest
 
 from tests.integration.runs import PROJECT, Runs
-from tests.support import TOP, eventually, on_every_backend, require
+from tests.support import TOP, eventually, on_every_backend, require, start
 
 CONTAINERTEST = ("-m", "containertest")
 
@@ -53,18 +53,7 @@ signal.pause()
 @on_every_backend
 class RunCommand(Runs):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, *CONTAINERTEST, "run", *arguments],
-            env=self.environment(),
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for cleanup in (process.stdout.close, process.stderr.close, process.wait, process.kill):
-            self.addCleanup(cleanup)  # the last one is called first
-        return process
+        return start(self, [sys.executable, *CONTAINERTEST, "run", *arguments], env=self.environment(), cwd=PROJECT)
 
     def test_command_gets_all_it_needs_and_its_status_is_returned(self) -> None:
         templates = ("--env", "DB={postgres.username}@{postgres.host}:{postgres.port}", "--env", "BRACES={{}}")

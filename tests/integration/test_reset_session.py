@@ -208,19 +208,19 @@ class ConnectionTests(ResetCase):
         self.reset()
         self.assertEqual(self.database.connection.notices, [])
 
-    def test_two_phase_transaction_is_rolled_back(self):
+    def begin_two_phases(self):
         connection = self.database.connection
         connection.autocommit = False
         connection.tpc_begin(connection.xid(1, "a", "b"))
         self.execute("INSERT INTO parent (name) VALUES ('x')")
+        return connection
+
+    def test_two_phase_transaction_is_rolled_back(self):
+        self.begin_two_phases()
         self.reset()
 
     def test_prepared_two_phase_transaction_is_rolled_back(self):
-        connection = self.database.connection
-        connection.autocommit = False
-        connection.tpc_begin(connection.xid(1, "a", "b"))
-        self.execute("INSERT INTO parent (name) VALUES ('x')")
-        connection.tpc_prepare()
+        self.begin_two_phases().tpc_prepare()
         self.reset()
         self.assertEqual(self.value("SELECT count(*) FROM pg_prepared_xacts"), 0)
 

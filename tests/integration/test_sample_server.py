@@ -11,21 +11,12 @@ import sys
 import unittest
 from urllib.request import Request, urlopen
 
-from tests.support import clean_environment
+from tests.support import clean_environment, start
 
 
 class SampleServerTests(unittest.TestCase):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "containertest.sample", *arguments],
-            env=clean_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for cleanup in (process.stdout.close, process.stderr.close, process.wait, process.kill):
-            self.addCleanup(cleanup)  # the last one is called first
-        return process
+        return start(self, [sys.executable, "-m", "containertest.sample", *arguments], env=clean_environment())
 
     def serving(self) -> tuple[subprocess.Popen[str], str]:
         """Start it on a free port; return the process and its URL, which it prints once it listens."""
