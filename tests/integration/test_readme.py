@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import io
 import os
 import re
 import shutil
@@ -13,7 +15,20 @@ import textwrap
 import unittest
 from pathlib import Path
 
+import alembic.command
+import alembic.config
+
 from tests import support
+
+ALEMBIC_VERSION = """
+from alembic import op
+
+revision, down_revision = "1", None
+
+
+def upgrade():
+    op.execute("CREATE TABLE users (id serial PRIMARY KEY)")
+"""
 
 README = support.TOP / "README.rst"
 
@@ -70,6 +85,15 @@ class CodeBlockTests(unittest.TestCase):
             "INSERT INTO users (email, name) VALUES ('admin@example.com', 'Admin');\n", encoding="utf-8"
         )
         done = self.run_block(code_blocks()[1])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("Ran 1 test", done.stderr)
+
+    def test_block_with_alembic_runs_in_a_project_of_alembic(self) -> None:
+        config = alembic.config.Config(self.folder / "alembic.ini", stdout=io.StringIO())
+        with contextlib.redirect_stdout(config.stdout):
+            alembic.command.init(config, str(self.folder / "migrations"))
+        (self.folder / "migrations/versions/1_users.py").write_text(ALEMBIC_VERSION, encoding="utf-8")
+        done = self.run_block(code_blocks()[2])
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("Ran 1 test", done.stderr)
 
