@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,19 @@ from containertest.files import locate
 if TYPE_CHECKING:
     from psycopg2 import extensions
 
-Step = Path | Callable[[str], object]
+
+@dataclass(frozen=True)
+class Call:
+    """A step that is a callable.
+
+    :param files: all that it reads, if its attribute ``depends_on`` says so: then that and its code tell what it does.
+    """
+
+    function: Callable[[str], object]
+    files: tuple[Path, ...] | None
+
+
+Step = Path | Call
 
 
 class Migrations:
@@ -24,6 +37,7 @@ class Migrations:
 
     Relative paths are looked for in ``folders``, in their order. A folder's files run in the order of their
     names, compared character by character (``010_…`` before ``09_…``), without hidden ones and folders in it.
+    A callable may have an attribute ``depends_on``: the files and folders that its result depends on.
     None means no migrations. Raises ConfigError for anything else, and for what is missing.
     """
 
@@ -43,7 +57,7 @@ class Migrations:
             if isinstance(step, Path):
                 run_plain(connection, step, MigrationError)
             else:
-                _call(step, url)
+                _call(step.function, url)
 
     def digest(self) -> str:
         """Return a hash of the content: of files their names and bytes, of callables their names and code.
@@ -58,8 +72,8 @@ class Migrations:
 
     @property
     def reusable(self) -> bool:
-        """Whether the digest tells all: a callable may do something else tomorrow, with the same code."""
-        return all(isinstance(step, Path) for step in self._steps)
+        """Whether the digest tells all: a callable may do something else tomorrow, unless it says what it reads."""
+        return all(isinstance(step, Path) or step.files is not None for step in self._steps)
 
 
 def _listed(source: object) -> Iterable[object]:
@@ -72,7 +86,7 @@ def _steps(item: object, folders: Sequence[Path]) -> list[Step]:
     if isinstance(item, (str, os.PathLike)):
         return _files(locate(item, folders, ConfigError, "migration").absolute())
     if callable(item):
-        return [item]
+        return [Call(item, _depended_on(item, folders))]
     allowed = "a .sql file, a folder of them, a callable that takes the database URL, or a list of these"
     raise ConfigError(f"migrations: {item!r} is not {allowed}")
 
@@ -85,6 +99,22 @@ def _files(path: Path) -> list[Step]:
         advice = "For Alembic, Django and the like pass a callable that takes the database URL."
         raise ConfigError(f"migrations: no .sql files in the folder {path}\n{advice}")
     return [*sorted(found)]
+
+
+def _depended_on(item: object, folders: Sequence[Path]) -> tuple[Path, ...] | None:
+    """The files of a callable's ``depends_on``, those of its folders included; None if it says nothing."""
+    paths = getattr(item, "depends_on", None)
+    if paths is None:
+        return None
+    if not isinstance(paths, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in paths):
+        raise ConfigError(f"migrations: depends_on of {_name(item)} is {paths!r}, but must be a list of paths")
+    found = [locate(path, folders, ConfigError, "what a migration depends on").absolute() for path in paths]
+    return tuple(file for path in found for file in (sorted(_below(path)) if path.is_dir() else [path]))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files of a folder, without what Python makes of them."""
+    return (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
 def _call(step: Callable[[str], object], url: str) -> None:
@@ -108,15 +138,16 @@ def _name(step: object) -> str:
 
 
 def _content(step: Step) -> Iterator[bytes]:
-    if isinstance(step, Path):
-        yield step.name.encode()
+    files: Iterable[Path] = [step] if isinstance(step, Path) else step.files or ()
+    if isinstance(step, Call):
+        yield _name(step.function).encode()
+        yield _code(step.function).encode()
+    for file in files:
+        yield file.name.encode()
         try:
-            yield step.read_bytes()
+            yield file.read_bytes()
         except OSError as problem:
-            raise MigrationError(f"{step}: can't be read: {problem.strerror}") from problem
-    else:
-        yield _name(step).encode()
-        yield _code(step).encode()
+            raise MigrationError(f"{file}: can't be read: {problem.strerror}") from problem
 
 
 def _code(step: object) -> str:

@@ -77,6 +77,16 @@ class KeepAlive(Keeping):
         self.assertFresh(first, self.keep())
         self.assertTrue(eventually(lambda: not old.exists()))
 
+    def test_callable_that_says_what_it_depends_on_is_reused_until_that_changes(self) -> None:
+        first = self.keep(way="callable")
+        old = self.idle()
+        self.assertSame(first, self.keep(way="callable"))
+        self.idle()
+        with self.schema.open("a") as file:
+            file.write("CREATE TABLE more ();\n")
+        self.assertFresh(first, self.keep(way="callable"))
+        self.assertTrue(eventually(lambda: not old.exists()))
+
     def test_changed_options_and_images_start_fresh(self) -> None:
         first = self.keep()
         self.idle()

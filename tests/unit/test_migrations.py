@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,6 +124,52 @@ class CallableTests(FolderCase):
         self.file("schema.sql")
         self.assertTrue(self.migrations(["schema.sql"]).reusable)
         self.assertFalse(self.migrations(["schema.sql", Called()]).reusable)
+
+
+class DependsOnTests(FolderCase):
+    """A callable says which files its result depends on."""
+
+    def upgrade(self, *paths: object) -> Callable[[str], object]:
+        def upgrade(url: str) -> None:
+            pass
+
+        upgrade.depends_on = list(paths)  # type: ignore[attr-defined]
+        return upgrade
+
+    def setUp(self) -> None:
+        super().setUp()
+        (self.folder / "versions/more").mkdir(parents=True)
+        self.file("versions/1.py", "one")
+        self.file("versions/more/2.py", "two")
+        self.file("alembic.ini")
+
+    def test_it_can_be_told_by_their_content(self) -> None:
+        self.assertTrue(self.migrations(self.upgrade("versions")).reusable)
+        self.assertFalse(self.migrations([self.upgrade("versions"), Called()]).reusable)
+
+    def test_what_is_below_a_folder_counts_but_not_what_python_makes_of_it(self) -> None:
+        source = self.upgrade("alembic.ini", "versions")
+        before = self.migrations(source).digest()
+        (self.folder / "versions/__pycache__").mkdir()
+        self.file("versions/__pycache__/1.pyc", "compiled")
+        self.assertEqual(self.migrations(source).digest(), before)
+        for name in ("alembic.ini", "versions/more/2.py", "versions/3.py"):
+            self.file(name, "changed")
+            after = self.migrations(source).digest()
+            self.assertNotEqual(after, before, name)
+            before = after
+
+    def test_missing_file_is_named_with_a_similar_one(self) -> None:
+        with self.assertRaises(ConfigError) as caught:
+            self.migrations(self.upgrade("version"))
+        self.assertIn("what a migration depends on not found: version", str(caught.exception))
+        self.assertIn("Did you mean", str(caught.exception))
+
+    def test_one_path_instead_of_a_list_is_refused(self) -> None:
+        upgrade = self.upgrade()
+        upgrade.depends_on = "versions"  # type: ignore[attr-defined]
+        with self.assertRaisesRegex(ConfigError, "depends_on of .*upgrade is 'versions', but must be a list of paths"):
+            self.migrations(upgrade)
 
 
 class DigestTests(FolderCase):

@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
+from pathlib import Path
 
+import psycopg2
 import recorder
 
 from containertest import ContainerManager, Postgres
 
 
+def upgrade(url: str) -> None:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(Path(sys.argv[1]).read_text(encoding="utf-8"))
+
+
 def main(schema: str, way: str = "") -> None:
-    manager = ContainerManager(Postgres(options=json.loads(os.environ.get("CT_OPTIONS", "{}"))), migrations=schema)
+    upgrade.depends_on = [schema]
+    migrations = upgrade if way == "callable" else schema
+    manager = ContainerManager(Postgres(options=json.loads(os.environ.get("CT_OPTIONS", "{}"))), migrations=migrations)
     with manager:
         docker = sorted({name.partition(".")[0] for name in sys.modules} & {"docker", "testcontainers", "requests"})
         with manager.postgres.connection.cursor() as cursor:
