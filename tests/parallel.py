@@ -25,7 +25,17 @@ TOP = Path(__file__).resolve().parents[1]
 TIMEOUT = 900
 
 #: What takes longest begins first, so that no worker is left with one at the end.
-LONGEST = ("test_prepared", "test_parallel", "test_reset_generated", "test_crash", "test_local_backend", "test_death")
+LONGEST = (
+    "test_parallel",
+    "test_crash",
+    "test_reset_generated",
+    "test_keep_alive",
+    "test_local_backend",
+    "test_commands",
+)
+
+#: They look at what is one for the whole machine, such as prepared images and lost containers: last, one by one.
+ALONE = ("test_prepared", "test_prune", "test_docker_backend")
 
 _RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _RESULT = re.compile(r"^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$", re.MULTILINE)
@@ -56,14 +66,21 @@ class Outcome:
 
 def run(names: Sequence[str], jobs: int) -> int:
     """Run the modules that ``names`` stand for; returns the exit status."""
-    began, outcomes = time.monotonic(), []
-    with ThreadPoolExecutor(jobs) as pool:
-        for future in as_completed([pool.submit(_run_module, name) for name in _in_order(names)]):
-            outcomes.append(future.result())
-            _show(outcomes[-1])
+    began = time.monotonic()
+    modules = _in_order(names)
+    alone = [name for name in modules if name.endswith(ALONE)]
+    outcomes = [*_run_all([name for name in modules if name not in alone], jobs), *_run_all(alone, 1)]
     for line in sorted({line for outcome in outcomes for line in _LEFT_OUT.findall(outcome.output)}):
         print(line, file=sys.stderr)
     return _conclude(outcomes, time.monotonic() - began)
+
+
+def _run_all(modules: Sequence[str], jobs: int) -> Iterator[Outcome]:
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(_run_module, name) for name in modules]):
+            outcome = future.result()
+            _show(outcome)
+            yield outcome
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
