@@ -25,14 +25,7 @@ TOP = Path(__file__).resolve().parents[1]
 TIMEOUT = 900
 
 #: What takes longest begins first, so that no worker is left with one at the end.
-LONGEST = (
-    "test_parallel",
-    "test_crash",
-    "test_reset_generated",
-    "test_keep_alive",
-    "test_local_backend",
-    "test_commands",
-)
+LONGEST = ("test_parallel", "test_crash", "test_reset_generated", "test_keep_alive", "test_local_backend")
 
 #: They look at what is one for the whole machine, such as prepared images and lost containers: last, one by one.
 ALONE = ("test_prepared", "test_prune", "test_docker_backend")
