@@ -26,7 +26,8 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 2 for wrong usage, 1 when it can't be done."""
     given = _parser().parse_args(arguments)
-    logging.basicConfig(format="containertest: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="containertest: %(message)s")
+    logging.getLogger("containertest").setLevel(logging.INFO)  # not those of the libraries underneath
     try:
         status: int = given.function(given)
         sys.stdout.flush()
