@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST ?=
 ARGS ?=
+# So many modules of tests at a time, each a run of its own.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-verbose coverage lint bench images clean
@@ -16,7 +18,7 @@ demo: $(VENV)/demo ## run the sample application's integration tests on real ser
 	@$(BIN)/python -m tests tests.sample
 
 test: $(VENV)/dev ## run all tests, or one: make test TEST=tests.sample.test_postgres.UserCreationTests
-	@$(BIN)/python -m tests $(ARGS) $(TEST)
+	@$(BIN)/python -m tests $(if $(TEST),,--jobs $(JOBS)) $(ARGS) $(TEST)
 
 test-unit: $(VENV)/dev ## run the tests that need no server
 	@$(BIN)/python -m tests $(ARGS) tests.unit
