@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def run_python(code: str, *arguments: str, timeout: float = 180, **variables: st
         timeout=timeout,
         check=False,
     )
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    """As ``folder.glob(pattern)``, which raises an error when somebody removes a folder while it looks."""
+    return [Path(path) for path in glob.glob(os.path.join(glob.escape(str(folder)), pattern))]
 
 
 def start(test: unittest.TestCase, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:

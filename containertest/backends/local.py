@@ -14,7 +14,7 @@ from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.cache import cache_candidates, is_own
 from containertest.backends.local_access import server_user
 from containertest.backends.local_copies import copies_candidates
-from containertest.backends.local_folder import DataFolder, of_session
+from containertest.backends.local_folder import DataFolder, end_lost, of_session
 from containertest.backends.local_programs import Programs, find
 from containertest.backends.local_server import HOST, Launch, LocalServer
 from containertest.errors import BackendUnavailable
@@ -75,6 +75,10 @@ class LocalBackend:
                 folder.remove(handle.get("process"), handle.get("inode"))
             except OSError as error:
                 errors.append(error)
+        try:
+            end_lost(session)
+        except OSError as error:
+            errors.append(error)
         if errors:
             raise errors[0]
 

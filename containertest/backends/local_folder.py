@@ -1,18 +1,21 @@
 """The folder of one local server, with all that is its own::
 
-    containertest-data-<random>/    belongs to this user
-        session-<id>                says whose it is; an empty file, so that it is there whole or not at all
-        log                         what the server says
-        password                    while the data are made
-        data/                       belongs to who runs the server
+    containertest-data-<session>-<random>/  belongs to this user
+        session-<session>                   says whose it is; an empty file, so that it is there whole or not at all
+        log                                 what the server says
+        password                            while the data are made
+        data/                               belongs to who runs the server
 
-It is removed with the processes that work in it and the shared memory they leave.
+It is removed with the processes that work in it and the shared memory they leave. Its name has the run's, since a
+process shows where it works even when somebody, such as a cleaner of TMPDIR, has removed the folder under it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -24,11 +27,11 @@ from pathlib import Path
 
 from containertest.backends import local_memory
 from containertest.backends.local_access import ServerUser
-from containertest.backends.local_processes import ask_to_end, end_all, has_proc, using
+from containertest.backends.local_processes import ask_to_end, end_all, has_proc, lost_in, using
 from containertest.errors import BackendUnavailable
 from containertest.processes import Process, alive
 
-__all__ = ["PREFIX", "DataFolder", "of_session"]
+__all__ = ["PREFIX", "DataFolder", "end_lost", "of_session"]
 
 PREFIX = "containertest-data-"
 MEMORY = Path("/dev/shm")
@@ -51,7 +54,7 @@ class DataFolder:
         """
         for base in _bases():
             if os.access(base, os.W_OK | os.X_OK) and (user is None or user.may_enter(base)):
-                return cls(base / f"{PREFIX}{secrets.token_hex(8)}", session)
+                return cls(base / f"{PREFIX}{session}-{secrets.token_hex(8)}", session)
         looked = ", ".join(map(str, _bases()))
         raise BackendUnavailable(
             f"There is no folder for a server's data that {user.name if user else 'this user'} can use: "
@@ -156,8 +159,22 @@ def _delete(path: Path) -> None:
 def of_session(session: str) -> Iterator[DataFolder]:
     """The folders of a run, wherever a server's folder may be."""
     for base in dict.fromkeys((MEMORY, *_bases())):
-        for marker in base.glob(f"{PREFIX}*/session-{session}"):
-            yield DataFolder(marker.parent, session)
+        # Not Path.glob(), which raises an error when somebody removes a folder while it looks.
+        for marker in glob.glob(f"{glob.escape(str(base))}/{PREFIX}*/session-{session}"):
+            yield DataFolder(Path(marker).parent, session)
+
+
+def end_lost(session: str) -> None:
+    """End the processes of a run whose folders somebody has removed.
+
+    :raises TimeoutError: if one doesn't end.
+    """
+    name = re.compile(rf"/{PREFIX}{re.escape(session)}-[0-9a-f]{{16}}\b")
+    pids = lost_in(name)
+    posix, data = local_memory.posix_segments(pids), local_memory.data_folders(pids)
+    end_all(lambda: lost_in(name))
+    for device, inode in data:
+        local_memory.release(device, inode, posix)
 
 
 def _bases() -> list[Path]:

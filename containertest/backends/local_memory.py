@@ -23,7 +23,7 @@ from pathlib import Path
 from containertest.processes import started
 from containertest.wait import poll
 
-__all__ = ["posix_segments", "release"]
+__all__ = ["data_folders", "posix_segments", "release"]
 
 SYSV = Path("/proc/sysvipc/shm")
 POSIX = "/dev/shm/PostgreSQL."
@@ -50,6 +50,18 @@ def posix_segments(pids: Iterable[int]) -> set[str]:
         with contextlib.suppress(OSError):
             found.update(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
     return {path for path in found if path.startswith(POSIX) and path.removeprefix(POSIX).isdigit()}
+
+
+def data_folders(pids: Iterable[int]) -> set[tuple[int, int]]:
+    """Device and inode of the data folders of PostgreSQL processes, which may be gone, by the segments they use."""
+    found: set[tuple[int, int]] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            # The inode of such a mapping is the segment's id, see proc(5).
+            headers = [_header(int(line.split()[4])) for line in lines if "/SYSV" in line]
+            found.update(_HEADER.unpack(header)[5:] for header in headers if header is not None)
+    return found
 
 
 def release(device: int, inode: int, posix: Iterable[str] = ()) -> None:

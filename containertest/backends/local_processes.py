@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Collection, Iterator
@@ -15,9 +16,11 @@ from pathlib import Path
 from containertest.processes import Process, alive
 from containertest.wait import poll
 
-__all__ = ["ask_to_end", "end_all", "has_proc", "reap", "using"]
+__all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "using"]
 
 PROC = Path("/proc")
+#: What Linux adds to the name of a working directory that is not there any more.
+GONE = " (deleted)"
 #: Seconds that a killed process may take to vanish; only one that waits for a broken disk takes longer.
 PATIENCE = 10.0
 
@@ -43,6 +46,14 @@ def using(folder: Path) -> list[int]:
     if not has_proc():
         return [pid for pid, terminal, command in _listed() if terminal[0] == "?" and str(folder) in command]
     return [pid for pid in _pids() if _works_in(pid, str(folder)) and not _has_terminal(pid)]
+
+
+def lost_in(folder: re.Pattern[str]) -> list[int]:
+    """The processes that work in a folder of such a name, which somebody has removed under them."""
+    if not has_proc():
+        return [pid for pid, terminal, command in _listed() if terminal[0] == "?" and folder.search(command)]
+    places = ((pid, _place(pid)) for pid in _pids())
+    return [pid for pid, place in places if place.endswith(GONE) and folder.search(place) and not _has_terminal(pid)]
 
 
 def end_all(find: Callable[[], Collection[int]]) -> None:
@@ -81,11 +92,16 @@ def _pids() -> Iterator[int]:
 
 
 def _works_in(pid: int, folder: str) -> bool:
+    place = _place(pid)
+    return place.removesuffix(GONE) == folder or place.startswith(f"{folder}/")
+
+
+def _place(pid: int) -> str:
+    """The working directory of a process; "" if it has ended, or is another user's."""
     try:
-        place = os.readlink(f"{PROC}/{pid}/cwd")
-    except OSError:  # it has ended, or is another user's
-        return False
-    return place.removesuffix(" (deleted)") == folder or place.startswith(f"{folder}/")
+        return os.readlink(f"{PROC}/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 def _has_terminal(pid: int) -> bool:

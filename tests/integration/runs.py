@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import TOP, clean_environment, eventually
+from tests.support import TOP, clean_environment, eventually, found
 
 PROJECT = TOP / "tests" / "testdata" / "project"
 #: Seconds that one run may take on a busy machine.
@@ -36,7 +36,7 @@ class Runs:
 
     def runs(self) -> list[Path]:
         """The folders of the runs that are there."""
-        return [path for path in self.folder.glob("containertest-*/*") if path.is_dir() and not path.is_symlink()]
+        return [path for path in found(self.folder, "containertest-*/*") if path.is_dir() and not path.is_symlink()]
 
     def environment(self, **variables: str) -> dict[str, str]:
         files = {f"CT_{name}": str(self.folder / name.lower()) for name in ("RECORDS", "MIGRATIONS", "DJANGO")}

@@ -347,6 +347,16 @@ class OtherProcessTests(LocalTestCase):
         LocalBackend().remove(self.owner.session, {})
         self.assert_nothing_left(folders)
 
+    def test_processes_whose_folder_somebody_removed_are_ended_and_those_of_other_runs_are_not(self):
+        other = dataclasses.replace(self.owner, session=f"{self.owner.session}-other")
+        servers = [self.start(redis_spec()), self.start(postgres_spec()), self.backend.start(redis_spec(), other)]
+        for server in servers:
+            shutil.rmtree(server.handle["folder"])
+        LocalBackend().remove(self.owner.session, {})
+        self.assertEqual([server.alive() for server in servers], [False, False, True])
+        self.backend.remove(other.session, {})
+        self.assertFalse(servers[2].alive())
+
     def test_removing_what_is_gone_does_nothing(self):
         self.started_by_a_child(redis_spec())
         self.remove()

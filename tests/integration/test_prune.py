@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import unittest
@@ -130,6 +131,26 @@ class Prune:
         self.addCleanup(self.engine.remove_container, identity, force=True, v=True)
         self.engine.start(identity)
         return identity
+
+
+class CleanedTests(unittest.TestCase):
+    """Somebody cleans the folder for temporary files as soon as the tests have ended, before the guard has."""
+
+    def test_local_servers_are_ended_all_the_same(self) -> None:
+        require("local")
+        with Run("local", "test") as run:
+            run.start()
+            run.wait_until_reached()
+            guards = run.guards()
+            for pid in guards:
+                os.kill(pid, signal.SIGSTOP)
+            run.release()
+            run.wait()
+            for path in run.temporary.iterdir():
+                shutil.rmtree(path)
+            for pid in guards:
+                os.kill(pid, signal.SIGCONT)
+            run.wait_until_gone()
 
 
 class LostTests(unittest.TestCase):

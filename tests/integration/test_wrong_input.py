@@ -43,9 +43,7 @@ class Sees:
         """Run a project with a test module for each of ``managers``, by default one for the default settings."""
         modules = {f"test_{number}": module(it) for number, it in enumerate(managers or ["ContainerManager()"])}
         project = Project(self, **modules)
-        run = project.run(**variables)
-        project.assert_nothing_left(self)
-        return run
+        return project.run(**variables)
 
     def see_each(self, wrong: dict[str, str], *words: str, **variables: str) -> None:
         """Managers that are wrong, each in a module of its own, with what is said of each; ``words`` of all."""
@@ -131,13 +129,11 @@ class NoServerTests(Sees, unittest.TestCase):
         hide = {"PATH": "/nonexistent", "DOCKER_HOST": NO_ENGINE}
         project = Project(self, test_it=NO_PROGRAMS + module())
         run = project.run(**hide)
-        project.assert_nothing_left(self)
         self.see(run, "Tried:\n- docker: ", "\n- local: ", "Start Docker", "apt-get install", "containertest[embedded]")
 
     def test_no_postgresql_programs(self) -> None:
         project = Project(self, test_it=NO_PROGRAMS + module())
         run = project.run(CONTAINERTEST_BACKEND="local", PATH="/nonexistent")
-        project.assert_nothing_left(self)
         self.see(run, "No local PostgreSQL was found", "apt-get install postgresql", "CONTAINERTEST_POSTGRES_BIN")
 
     def test_local_programs_that_are_too_old(self) -> None:
@@ -151,7 +147,6 @@ class NoServerTests(Sees, unittest.TestCase):
                     project.write(f"bin/{name}", f"#!/bin/sh\necho '{says}'\n").chmod(0o755)
                 variable = f"CONTAINERTEST_{title}_BIN"
                 run = project.run(CONTAINERTEST_BACKEND="local", **{variable: str(project.folder / "bin")})
-                project.assert_nothing_left(self)
                 self.see(run, "or newer is needed", "apt-get install", f"set {variable}")
 
     def test_external_server_that_is_too_old(self) -> None:
@@ -194,7 +189,6 @@ class NotStartedTests(Sees, unittest.TestCase):
     def test_servers_of_a_manager_that_is_not_started(self) -> None:
         project = Project(self, test_it=NOT_STARTED)
         run = project.run()
-        project.assert_nothing_left(self)
         self.see(run, "NotStarted: The servers are not started.", "Call start() first", errors=4)
 
     def test_server_that_was_said_not_to_be_needed(self) -> None:
@@ -259,7 +253,6 @@ class OnEveryBackend(Sees):
 
     def seen(self, project: Project, *words: str, errors: int = 1) -> None:
         run = project.run(CONTAINERTEST_BACKEND=self.backend)
-        project.assert_nothing_left(self)
         self.see(run, *words, errors=errors)
 
     def test_missing_fixture_names_the_folders_and_one_like_it(self) -> None:

@@ -12,7 +12,7 @@ import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import clean_environment, eventually
+from tests.support import clean_environment, eventually, found
 
 #: A test module on the servers of a manager, whose making stands in the place of ``%s``.
 MODULE = """
@@ -53,13 +53,14 @@ class Run:
 class Project:
     """A folder with test modules, and one for their temporary files.
 
-    :param test: what it belongs to: the folder is removed at its end, after a look at what was left.
+    :param test: what it belongs to: the folder is removed at its end, once nothing of its runs is left.
     """
 
     def __init__(self, test: unittest.TestCase, **files: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ct-project-"))
         self.folder.chmod(0o755)
         test.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        test.addCleanup(self.assert_nothing_left, test)
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir()
         self.temporary.chmod(0o1777)
@@ -95,24 +96,21 @@ class Project:
     def left(self) -> list[str]:
         """Folders, processes and containers of these runs that are still there."""
         # A data folder may be in memory instead; by its name the processes in it are found too.
-        try:
-            folders = [*self.temporary.glob("containertest*/*"), *self.temporary.glob("containertest-data-*")]
-        except FileNotFoundError:  # a guard has removed one between two looks
-            return self.left()
-        marked = [folder for pid in self._pids for folder in Path("/dev/shm").glob(f"*/session-{pid}-*")]
+        folders = [*found(self.temporary, "containertest*/*"), *found(self.temporary, "containertest-data-*")]
+        marked = [folder for pid in self._pids for folder in found(Path("/dev/shm"), f"*/session-{pid}-*")]
         return [*map(str, folders), *map(str, marked), *self._processes(), *self._containers()]
 
     def _processes(self) -> list[str]:
         """Processes that have our temporary folder in their environment (guards) or command line."""
         needle = str(self.temporary).encode()
-        found = []
+        seen = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if needle in (process / "environ").read_bytes() or needle in (process / "cmdline").read_bytes():
-                    found.append(f"process {process.name} {(process / 'cmdline').read_bytes()!r}")
+                    seen.append(f"process {process.name} {(process / 'cmdline').read_bytes()!r}")
             except OSError:
                 continue
-        return found
+        return seen
 
     def _containers(self) -> list[str]:
         if shutil.which("docker") is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.crash.shared_memory import header_of, segments
+from tests.support import found
 
 __all__ = ["Evidence", "processes"]
 
@@ -18,14 +19,14 @@ MARK = "CT_CRASH_RUN"
 
 def processes(folder: Path) -> dict[int, str]:
     """The processes of a run in ``folder``: pid -> command. Environment, working directory or arguments tell them."""
-    found = {}
+    ours = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 if _belongs(entry, command, str(folder)) and not _is_dead(entry):
-                    found[int(entry.name)] = command
-    return found
+                    ours[int(entry.name)] = command
+    return ours
 
 
 def _belongs(entry: Path, command: str, folder: str) -> bool:
@@ -64,7 +65,7 @@ class Evidence:
         for info in self._each(lambda identity: self.engine.inspect_container(identity)):
             self._volumes |= {mount["Name"] for mount in info["Mounts"] if mount["Type"] == "volume"}
             self._networks |= set(info["NetworkSettings"]["Networks"]) - {"bridge", "host", "none"}
-        for data in self.temporary.glob("containertest-data-*/data"):
+        for data in found(self.temporary, "containertest-data-*/data"):
             with contextlib.suppress(OSError):
                 self._data.add((data.stat().st_dev, data.stat().st_ino))
         for pid in processes(self.folder):
@@ -87,8 +88,8 @@ class Evidence:
     def containers(self) -> list[Any]:
         if self.engine is None:
             return []
-        found = self.engine.containers(all=True, filters={"label": "containertest.folder"})
-        return [it for it in found if it["Labels"]["containertest.folder"].startswith(f"{self.temporary}/")]
+        labelled = self.engine.containers(all=True, filters={"label": "containertest.folder"})
+        return [it for it in labelled if it["Labels"]["containertest.folder"].startswith(f"{self.temporary}/")]
 
     def left(self) -> list[str]:
         """A line for each thing that is there."""
@@ -102,7 +103,7 @@ class Evidence:
 
     def _left_lying(self) -> Iterator[str]:
         for path in self.temporary.iterdir():
-            yield f"folder {path}: {sorted(item.name for item in path.iterdir()) if path.is_dir() else ''}"
+            yield f"folder {path}: {sorted(item.name for item in found(path, '*'))}"
         if self.engine is not None:
             volumes = {it["Name"] for it in self.engine.volumes()["Volumes"] or ()}
             networks = {it["Name"] for it in self.engine.networks()}

@@ -84,7 +84,7 @@ def count_postgres(session: str) -> int:
         labels = (f"label=containertest.session={session}", "label=containertest.service=postgres")
         command = ["docker", "ps", "-q", *(word for label in labels for word in ("--filter", label))]
         return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    folders = [marker.parent for base in _bases() for marker in base.glob(f"containertest-data-*/session-{session}")]
+    folders = [folder for base in _bases() for folder in base.glob(f"containertest-data-{session}-*")]
     return sum((folder / "data" / "postmaster.pid").exists() for folder in folders)
 
 
