@@ -26,7 +26,7 @@ SUBSCRIPTIONS = """
     WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
-HORIZON = "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint & 4294967295)::text"
+HORIZON = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
 
 #: How often a database is cloned anew when somebody writes to the clone before we have looked at it.
 ATTEMPTS = 5
@@ -58,12 +58,13 @@ class Database(Protocol):
 class Baseline:
     """What ``PostgresReset`` remembers between two resets.
 
-    ``horizon`` is the transaction id since which rows are no part of the baseline, ``seen`` the next one to be
-    given out as long as nobody writes ("0": unknown), ``oid`` the database's.
+    ``horizon`` is the transaction id since which rows are no part of the baseline, ``noted`` the one since which
+    notes on who wrote are to be minded, ``seen`` the next one to be given out as long as nobody writes ("0": unknown),
+    ``oid`` the database's.
     """
 
     def __init__(self, database: Database) -> None:
-        self.oid = self.horizon = self.seen = "0"
+        self.oid = self.horizon = self.noted = self.seen = "0"
         self._database = database
         self._template = database.template
         self._template_horizon = "0"
@@ -95,9 +96,9 @@ class Baseline:
             answer: str | None = cursor.fetchone()[0]
         return (answer or "").split()
 
-    def moved_on(self, seen: str, horizon: str) -> None:
+    def moved_on(self, seen: str, horizon: str, noted: str) -> None:
         """Note that the database was brought back and what the function ``reset`` said about it."""
-        self.seen, self.horizon = seen, horizon
+        self.seen, self.horizon, self.noted = seen, horizon, noted
         if self._snapshot is None:
             self._template_horizon = horizon
 
@@ -150,11 +151,13 @@ class Baseline:
 
     def snapshot(self) -> None:
         """Make what is there now the baseline."""
-        word, *rest = self.call("snapshot({}, {}, {})", self.oid, self.horizon, str(pg_prepare.MOST_ROWS))
+        word, *rest = self.call(
+            "snapshot({}, {}, {}, {})", self.oid, self.horizon, self.noted, str(pg_prepare.MOST_ROWS)
+        )
         if word == "clone":
             self._snapshot_by_template()
         elif word == "done":
-            self.seen, self.horizon = "0", rest[0]
+            self.seen, self.horizon, self.noted = "0", rest[0], rest[0]
             self._keep_snapshot()
 
     def forget_snapshot(self) -> None:
@@ -189,7 +192,7 @@ class Baseline:
             self.oid = str(cursor.fetchone()[0])
         horizon = self.call("begin({}, {})", self.oid, since)
         if horizon:
-            self.horizon = self._template_horizon = horizon[0]
+            self.horizon = self.noted = self._template_horizon = horizon[0]
         self.seen = "0"
         return bool(horizon)
 
@@ -217,7 +220,7 @@ class Baseline:
     def _lay_snapshot(self, description: str, lines: bytes) -> None:
         with self.cursor() as cursor:
             cursor.copy_expert("COPY containertest.snapshot_lines FROM STDIN", io.BytesIO(lines))
-        self.horizon = self.call("lay_snapshot({})", description)[0]
+        self.horizon = self.noted = self.call("lay_snapshot({})", description)[0]
 
     def _snapshot_by_template(self) -> None:
         """Keep a snapshot that has more than rows and sequences as a template database of its own."""

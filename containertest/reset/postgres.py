@@ -1,8 +1,8 @@
 """Brings a PostgreSQL database back to its baseline, at a cost set by what was changed in it.
 
-Each table has a trigger that notes, in the schema ``containertest``, that it was written; event triggers note
-DDL. A reset is one message: the shared connection's session state, then a function that looks at the notes.
-Whether anything at all was written it sees from the transaction ids: what only reads takes none. Rows written
+Each table has triggers by whose conditions it is noted, in the schema ``containertest``, who wrote there last; event
+triggers note DDL. A reset is one message: the shared connection's session state, then a function that looks at the
+notes. Whether anything at all was written it sees from the transaction ids: what only reads takes none. Rows written
 since the baseline are told by theirs (``xmin``), so that no row has to be compared. After DDL the database
 is cloned anew from the template. pg_install.sql has the details.
 """
@@ -26,9 +26,6 @@ __all__ = ["Database", "PostgresReset", "prepare_template"]
 
 #: Rows deleted by resets until tables are tidied: dead rows cost each later look at a table, a foreign key's too.
 TIDY_AFTER = 1_000
-
-#: Marks that may lie there until they are tidied.
-MOST_MARKS = 500
 
 #: How often a reset is tried again after something was in its way.
 ATTEMPTS = 8
@@ -67,7 +64,7 @@ class PostgresReset:
         self._session = SessionState()
         self._baseline = Baseline(database)
         self._session.remember(database.connection)
-        self._deleted = self._marks = 0
+        self._deleted = 0
         with self._baseline.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'containertest_%'")
             if cursor.fetchone()[0] != 2:
@@ -81,7 +78,7 @@ class PostgresReset:
         Also raises ``ResetError`` when the baseline can't be brought back.
         """
         leftovers = self._bring_back()
-        if self._deleted > TIDY_AFTER or self._marks > MOST_MARKS:
+        if self._deleted > TIDY_AFTER:
             self._tidy()
         if leftovers:
             self._report(leftovers, culprit or "the code before this reset")
@@ -149,7 +146,7 @@ class PostgresReset:
         cursor = self._session.cursor(connection)
         cursor.execute(
             f"{SERVER_STATE}SELECT containertest.reset"
-            f"({baseline.oid},'{baseline.seen}','{baseline.horizon}',{patient},{settled})"
+            f"({baseline.oid},'{baseline.seen}','{baseline.horizon}','{baseline.noted}',{patient},{settled})"
         )
         answer: str = cursor.fetchone()[0]
         for statement in self._session.reported(connection):
@@ -160,9 +157,8 @@ class PostgresReset:
         if word == "clean":
             self._baseline.seen = rest[0]
         elif word == "done":
-            self._baseline.moved_on(rest[0], rest[1])
-            self._deleted += int(rest[2])
-            self._marks = int(rest[3])
+            self._baseline.moved_on(*rest[:3])
+            self._deleted += int(rest[3])
         else:
             self._baseline.clone("DDL" if word == "clone" else "its unlogged data are lost")
 
@@ -194,12 +190,9 @@ class PostgresReset:
         warnings.warn(f"{message}; it was ended", ResourceWarning, stacklevel=3)
 
     def _tidy(self) -> None:
-        names = ["containertest.marks"]
+        self._deleted = 0
         with self._baseline.cursor() as cursor:
-            cursor.execute("SELECT containertest.tidy(%s)", (self._baseline.horizon,))
-            if self._deleted > TIDY_AFTER:
-                cursor.execute(BLOATED)
-                names += [name for (name,) in cursor.fetchall()]
-                self._deleted = 0
-            cursor.execute("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) " + ", ".join(names))
-        self._baseline.seen, self._marks = "0", 0
+            cursor.execute(BLOATED)
+            if names := [name for (name,) in cursor.fetchall()]:
+                cursor.execute("VACUUM (SKIP_LOCKED, INDEX_CLEANUP ON) " + ", ".join(names))
+        self._baseline.seen = "0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg2
 
-from containertest.reset import pg_prepare, postgres
+from containertest.reset import pg_prepare
 from tests.integration.reset_case import SMALL, Baseline, ResetCase
 from tests.integration.reset_server import TestDatabase, server
 
@@ -192,18 +192,8 @@ class UnwatchedTests(ResetCase):
         self.assert_baseline()
 
 
-class OldMarksTests(ResetCase):
-    """Notes of earlier tests stay for a while."""
-
-    def test_many_statements_are_noted_and_forgotten(self):
-        with self.in_place():
-            for _ in range(3):
-                for _ in range(postgres.MOST_MARKS // 2):
-                    self.execute("INSERT INTO child (parent) VALUES (1)")
-                self.execute("UPDATE parent SET name = 'x'")
-                self.resetter.reset()
-                self.assert_baseline()
-        self.assertLess(self.value("SELECT count(*) FROM containertest.marks"), postgres.MOST_MARKS)
+class LateTests(ResetCase):
+    """Notes of who wrote are kept as long as they may be needed."""
 
     def test_write_that_is_committed_late_is_noted(self):
         connection = self.connect(autocommit=False)
@@ -213,6 +203,88 @@ class OldMarksTests(ResetCase):
             connection.commit()
             self.resetter.reset()
             self.assert_baseline()
+
+
+class NoteTests(ResetCase):
+    """That a table was written is noted without being seen in it."""
+
+    def test_last_value_of_the_session_is_the_tables_own(self):
+        self.execute("INSERT INTO parent (name) VALUES ('x'); INSERT INTO child (id, parent) VALUES (9, 2)")
+        self.execute("UPDATE parent SET name = 'y' WHERE id = 2")
+        self.assertEqual(self.execute("SELECT lastval(), currval('parent_id_seq')"), [(2, 2)])
+
+    def test_statement_that_writes_no_row_is_no_trouble(self):
+        with self.in_place():
+            self.execute("INSERT INTO child (parent) SELECT 1 WHERE false; UPDATE parent SET name = 'x' WHERE false")
+            self.resetter.reset()
+            self.assert_baseline()
+
+    def test_roles_without_rights_of_ours_can_write(self):
+        self.execute(
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO app; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app"
+        )
+        self.resetter.snapshot()
+        snapshot = Baseline(self.database)
+        self.execute("INSERT INTO parent (name) VALUES ('x'); DELETE FROM child", self.connect(user="app"))
+        with self.in_place():
+            self.resetter.reset()
+        self.assertEqual(snapshot.difference(), "")
+
+
+def _table(number):
+    """One of many tables, every tenth of which has a reference row."""
+    reference = f"REFERENCES t{number - 7}" if number > 6 else ""
+    row = f"INSERT INTO t{number} DEFAULT VALUES;" if number % 10 == 3 else ""
+    return f"CREATE TABLE t{number} (id serial PRIMARY KEY, other int {reference}); {row}"
+
+
+class GroupTests(ResetCase):
+    """In a large schema several tables have one note."""
+
+    schema = (
+        "\n".join(map(_table, range(100)))
+        + """
+        CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER t AFTER DELETE ON t50 FOR EACH ROW EXECUTE FUNCTION nothing();
+        ALTER TABLE t50 ENABLE ALWAYS TRIGGER t;
+    """
+    )
+
+    def test_tables_share_notes(self):
+        notes, tables = self.execute("SELECT count(*), sum(last - first + 1) FROM containertest.notes")[0]
+        self.assertLess(notes, tables)
+        self.assertEqual(tables, 100)
+
+    def test_any_table_is_brought_back_in_place(self):
+        for number in set(range(100)) - {50}:
+            with self.in_place():
+                self.execute(f"INSERT INTO t{number} DEFAULT VALUES")
+                self.resetter.reset()
+        self.assert_baseline()
+
+    def test_reference_rows_are_brought_back_with_and_without_the_neighbours(self):
+        with self.in_place():
+            self.execute(
+                "DELETE FROM t93; UPDATE t83 SET other = NULL; INSERT INTO t84 DEFAULT VALUES; TRUNCATE t63 CASCADE"
+            )
+            self.resetter.reset()
+            self.assert_baseline()
+
+    def test_snapshot_has_the_tables_that_were_written_and_no_neighbours(self):
+        self.execute("INSERT INTO t20 DEFAULT VALUES; DELETE FROM t93")
+        self.resetter.snapshot()
+        self.assertEqual(
+            self.execute("SELECT name FROM containertest.tracked WHERE in_snapshot ORDER BY 1"),
+            [("public.t20",), ("public.t93",)],
+        )
+        snapshot = Baseline(self.database)
+        self.execute("DELETE FROM t20; INSERT INTO t93 DEFAULT VALUES; INSERT INTO t19 DEFAULT VALUES")
+        with self.in_place():
+            self.resetter.reset()
+        self.assertEqual(snapshot.difference(), "")
+        with self.in_place():
+            self.resetter.restore()
+        self.assert_baseline()
 
 
 class RemovedTests(ResetCase):

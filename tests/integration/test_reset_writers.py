@@ -115,6 +115,47 @@ class ConcurrentWriterTests(ResetCase):
         self.resetter.reset()
         self.assert_baseline()
 
+    def test_note_that_an_older_transaction_wrote_over_is_kept_until_both_have_ended(self):
+        """A note tells who wrote last, not who ends last."""
+        older, later = self.connect(autocommit=False), self.connect(autocommit=False)
+        with mock.patch.object(postgres.pg_others, "find_lasting", return_value=[]):
+            self.execute("SELECT txid_current()", older)
+            self.execute("INSERT INTO child (parent) VALUES (1)", later)
+            self.execute("INSERT INTO child (parent) VALUES (1)", older)
+            older.commit()
+            self.resetter.reset()
+            self.assertEqual(self.value("SELECT count(*) FROM child"), 0)
+            later.commit()
+            self.assertEqual(self.value("SELECT count(*) FROM child"), 1)
+            self.resetter.reset()
+        self.assert_baseline()
+
+    def test_transaction_that_has_not_written_yet_is_undone_by_the_next_reset(self):
+        connection = self.connect(autocommit=False)
+        with mock.patch.object(postgres.pg_others, "find_lasting", return_value=[]):
+            self.execute("SELECT txid_current()", connection)
+            self.execute("INSERT INTO parent (name) VALUES ('mine')")
+            self.resetter.reset()
+            self.execute("INSERT INTO child (parent) VALUES (1)", connection)
+            connection.commit()
+            self.resetter.reset()
+        self.assert_baseline()
+
+    def test_transaction_of_another_database_keeps_nothing_back(self):
+        self.connect()
+        other = self.connect(dbname="postgres", autocommit=False)
+        self.execute("SELECT txid_current()", other)
+        self.execute("UPDATE parent SET name = 'x'")
+        self.resetter.reset()
+        self.assert_baseline()
+        # Else the row that was brought back would count as written since, and be brought back again.
+        row = "SELECT xmin FROM parent"
+        before = self.value(row)
+        self.execute("INSERT INTO parent (name) VALUES ('y')")
+        self.resetter.reset()
+        self.assert_baseline()
+        self.assertEqual(self.value(row), before)
+
     def test_resets_of_several_threads_of_one_process(self):
         """Each on its own database object; the resets of one are not meant to be made in parallel."""
         errors = []
@@ -312,6 +353,31 @@ class WholeDatabaseTests(ResetCase):
         for template in templates:
             self.assertLessEqual(len(template.encode()), 63)
             self.assertTrue(template.startswith("ct_template_"))
+
+
+class InterruptedTests(ResetCase):
+    def test_reset_that_fails_halfway_is_done_again_as_a_whole(self):
+        self.execute(
+            "SET containertest.resetting = on;"
+            "ALTER FUNCTION containertest.bring_back SET lock_timeout = '50ms'; SET containertest.resetting = off"
+        )
+        self.execute("INSERT INTO parent (name) VALUES ('x'); INSERT INTO child (parent) VALUES (2), (1)")
+        self.execute("UPDATE parent SET name = 'y' WHERE id = 1")
+        connection = self.connect(autocommit=False)
+        self.execute("SELECT * FROM parent FOR UPDATE", connection)
+        find, found = postgres.pg_others.find_lasting, []
+
+        def find_later(*arguments):
+            """At first nobody: as if the transaction had begun a moment later."""
+            found.append(find(*arguments) if found else [])
+            return found[-1]
+
+        with mock.patch.object(postgres.pg_others, "find_lasting", find_later), self.assertWarns(ResourceWarning):
+            self.resetter.reset()
+        self.assertEqual([len(leftovers) for leftovers in found], [0, 1])
+        self.assertEqual(self.value("SELECT count(*) FROM child"), 0)
+        self.assertEqual(self.execute("SELECT id, name FROM parent"), [(1, "first")])
+        self.assertEqual(self.value("INSERT INTO parent (name) VALUES ('x') RETURNING id"), 2)
 
 
 class FailureTests(ResetCase):
