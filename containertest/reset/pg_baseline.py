@@ -125,7 +125,7 @@ class Baseline:
 
     def clone(self, reason: str) -> None:
         """Replace the database by a new clone; ``ResetError`` if that fails."""
-        LOG.info("database %s: cloned anew (%s)", self._database.name, reason.strip())
+        LOG.debug("database %s: cloned anew (%s)", self._database.name, reason.strip())
         try:
             usable = self._clone()
         except psycopg2.Error as error:

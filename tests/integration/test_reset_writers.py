@@ -406,7 +406,7 @@ class FailureTests(ResetCase):
 
     def test_database_that_is_not_new_is_cloned_first(self):
         self.execute("INSERT INTO parent (name) VALUES ('x')")
-        with self.assertLogs("containertest", "INFO"):
+        with self.assertLogs("containertest", "DEBUG"):
             self.database.reset().reset()
         self.assert_baseline()
         type(self).resetter = self.database.reset()
