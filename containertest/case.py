@@ -10,9 +10,9 @@ import sys
 import unittest
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from containertest import checks, queries, session
 from containertest.boundary import brief
@@ -64,6 +64,11 @@ class _ServerTestCase(unittest.TestCase):
 
     _needs_postgres: ClassVar[bool] = True
     _needs_redis: ClassVar[bool] = True
+    #: What `_around` and `_has_data` have found, of each class by itself.
+    _names_around: ClassVar[tuple[str, ...]]
+    _with_data: ClassVar[bool]
+    #: The stack that the test began with.
+    _stack: Stack
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -94,42 +99,57 @@ class _ServerTestCase(unittest.TestCase):
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
         """Run the test, beginning at the baseline."""
-        with self._wrapped():
+        before = self._wrap()
+        try:
             return super().run(result)
+        finally:
+            self._unwrap(before)
 
     def debug(self) -> None:
         """Run the test without collecting the result, beginning at the baseline."""
-        with self._wrapped():
+        before = self._wrap()
+        try:
             super().debug()
+        finally:
+            self._unwrap(before)
 
     @contextmanager
     def subTest(self, *args: Any, **params: Any) -> Iterator[None]:
         """As unittest's, which keeps what fails in it to itself: so it is watched here."""
-        with super().subTest(*args, **params), self._watched():
-            yield
+        with super().subTest(*args, **params):
+            try:
+                yield
+            except BaseException:
+                self._explain()
 
-    @contextmanager
-    def _wrapped(self) -> Iterator[None]:
+    def _wrap(self) -> dict[str, Any]:
         """Put our work around the test and what goes with it, on this one instance, as long as it runs.
 
-        What was in the instance before comes back: pytest puts the test method there, and takes it out again.
+        :return: what was in the instance before: pytest puts the test method there, and takes it out again.
         """
-        names = [name for name in (*_AROUND, self._testMethodName) if hasattr(self, name)]
-        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
-        for name in names:
-            first = self._begin if name == "setUp" else _nothing
-            self.__dict__[name] = _wrapped(self._watched, getattr(self, name), first)
-        try:
-            yield
-        finally:
-            for name in names:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
+        attributes = self.__dict__
+        before = {name: attributes.get(name) for name in (*self._around(), self._testMethodName)}
+        for name in before:
+            attributes[name] = _wrapped(self, getattr(self, name), self._begin if name == "setUp" else None)
+        return before
+
+    def _unwrap(self, before: dict[str, Any]) -> None:
+        for name, attribute in before.items():
+            self.__dict__.pop(name, None)
+            if attribute is not None:
+                self.__dict__[name] = attribute
+
+    @classmethod
+    def _around(cls) -> tuple[str, ...]:
+        """The names of what is to be watched besides the test: what does nothing needn't be."""
+        if "_names_around" not in cls.__dict__:
+            found = (name for name in _AROUND if hasattr(cls, name))
+            cls._names_around = tuple(name for name in found if name == "setUp" or not _is_empty(cls, name))
+        return cls._names_around
 
     def _begin(self) -> None:
         """Before ``setUp``: bring the servers to the baseline."""
-        self._baseline()
-        stack = self.manager().stack
+        stack = self._stack = self._baseline()
         stack.culprit = self.id()
         self._failed = False
         # Registered first, so run last: after tearDown and the test's own cleanups.
@@ -138,12 +158,11 @@ class _ServerTestCase(unittest.TestCase):
         if stack.settings.keep_failed:
             self.addCleanup(self._keep_if_failed)
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Around a part of the test: note a failure, and tell when its cause is the death of a server."""
+    def _explain(self) -> NoReturn:
+        """Raise what a part of the test has raised: note a failure, tell when its cause is the death of a server."""
         try:
-            with self.manager().stack.watched():
-                yield
+            with self._stack.watched():
+                raise
         except unittest.SkipTest:
             raise
         except BaseException:
@@ -160,25 +179,26 @@ class _ServerTestCase(unittest.TestCase):
 
     @classmethod
     @brief
-    def _baseline(cls) -> None:
+    def _baseline(cls) -> Stack:
         """Bring the servers to the baseline of this class; new ones, if they have ended."""
         try:
-            cls._bring_back()
+            stack = cls._bring_back()
         except ServerDied as died:
             # It ended between two tests: no test has to fail for that.
             log.warning("%s", died)
-            cls._bring_back()
-        stack = cls.manager().stack
+            stack = cls._bring_back()
         if cls._has_data() and stack.loaded is not cls:
             cls._load(stack)
+        return stack
 
     @classmethod
-    def _bring_back(cls) -> None:
+    def _bring_back(cls) -> Stack:
         stack = cls.manager().stack
         if stack.loaded is (cls if cls._has_data() else None):
             stack.reset_all()
         else:
             stack.restore()
+        return stack
 
     @classmethod
     def _load(cls, stack: Stack) -> None:
@@ -198,8 +218,10 @@ class _ServerTestCase(unittest.TestCase):
 
     @classmethod
     def _has_data(cls) -> bool:
-        own = cls.setUpTestData.__func__ is not _ServerTestCase.setUpTestData.__func__  # type: ignore[attr-defined]
-        return own or any(klass.__dict__.get("fixtures") for klass in cls.__mro__)
+        if "_with_data" not in cls.__dict__:
+            own = not _is_empty(cls, "setUpTestData")
+            cls._with_data = own or any(klass.__dict__.get("fixtures") for klass in cls.__mro__)
+        return cls._with_data
 
     @classmethod
     def _fixtures(cls) -> Iterator[tuple[str | os.PathLike[str], list[Path]]]:
@@ -237,6 +259,9 @@ class _ServerTestCase(unittest.TestCase):
     def unique_key(cls, prefix: str = "test") -> str:
         """A key or name that no other test, worker or run uses, as in "test:9f1c…"."""
         return f"{prefix}:{uuid.uuid4().hex}"
+
+
+_NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
 
 
 class _WithPostgres(_ServerTestCase):
@@ -340,8 +365,11 @@ class RedisTestCase(_WithRedis):
     _needs_postgres = False
 
 
-def _nothing() -> None:
-    pass
+def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
+    """Whether a method is the one that does nothing, of unittest or `_ServerTestCase`."""
+    method = getattr(klass, name)
+    function = getattr(method, "__func__", method)
+    return function.__module__.startswith("unittest.") or function is _NO_DATA
 
 
 def _values(columns: dict[str, Any]) -> str:
@@ -349,25 +377,25 @@ def _values(columns: dict[str, Any]) -> str:
 
 
 def _wrapped(
-    context: Callable[[], AbstractContextManager[None]],
-    function: Callable[..., Any],
-    first: Callable[[], None],
+    case: _ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
 ) -> Callable[..., Any]:
-    """``function`` inside ``context()``, after ``first()``; a coroutine function stays one."""
+    """``function`` after ``first()``, with what it raises explained; a coroutine function stays one."""
     if inspect.iscoroutinefunction(function):
 
-        @functools.wraps(function)
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-            first()
-            with context():
+            try:
                 return await function(*args, **kwargs)
+            except BaseException:
+                case._explain()
 
-        return asynchronous
+        return functools.update_wrapper(asynchronous, function)
 
-    @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
-        first()
-        with context():
+        if first:
+            first()
+        try:
             return function(*args, **kwargs)
+        except BaseException:
+            case._explain()
 
-    return plain
+    return functools.update_wrapper(plain, function)

@@ -77,9 +77,9 @@ class ContainerManager:
         :raises MigrationError: if a migration fails.
         :raises ConfigError: if a setting is wrong.
         """
-        from containertest.servers.stack import Stack
-
         if self._stack is None or self._pid != os.getpid():
+            from containertest.servers.stack import Stack
+
             self._stack = Stack.get(
                 Settings.load(**self._arguments),
                 self._postgres_wanted,

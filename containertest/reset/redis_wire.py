@@ -42,6 +42,8 @@ class Wire:
         self._connection: Any = None
         self._process = 0
         self._posted: list[Command] = []
+        #: The last commands as they were sent: most often the next ones are the same.
+        self._packed: tuple[list[Command], Any] = ([], [])
         #: How often it was connected anew: what was known of the server may not hold any more.
         self.connects = 0
 
@@ -98,7 +100,9 @@ class Wire:
         return [_reply(connection) for _ in commands]
 
     def _write(self, connection: Any, commands: Sequence[Command]) -> None:
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        if self._packed[0] != commands:
+            self._packed = (list(commands), connection.pack_commands(commands))
+        connection.send_packed_command(self._packed[1], check_health=False)
 
     def _connected(self) -> Any:
         if self._connection is None or self._process != os.getpid():
