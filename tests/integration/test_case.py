@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import psycopg2.pool
+from psycopg2 import extras
 
 from containertest import ContainerManager, IntegrationTestCase
 from tests import support
@@ -296,6 +297,34 @@ class CaseTests:
                         add(connection, "own@example.com")
                 self.assertTrue(all(query.startswith("INSERT INTO users") for query in queries), queries)
                 self.assertRowCount("users", 6)
+
+        self.passes(Queries)
+
+    def test_queries_of_any_class_of_connections_and_cursors_are_counted(self: Any) -> None:
+        class Queries(self.Base):
+            def test_it(self) -> None:
+                def value(row: Any) -> Any:
+                    """One way for each class of cursors."""
+                    ways = {tuple: lambda: row[0], extras.DictRow: lambda: row["one"]}
+                    return ways.get(type(row), lambda: row["one"] if isinstance(row, dict) else row.one)()
+
+                url = self.containers.postgres.url
+                pool = psycopg2.pool.SimpleConnectionPool(1, 2, url, cursor_factory=extras.RealDictCursor)
+                before = psycopg2.connect(url, connection_factory=extras.DictConnection)
+                with self.assertNumQueries(7) as queries:
+                    new = psycopg2.connect(url, connection_factory=extras.DictConnection)
+                    other = psycopg2.connect(url, cursor_factory=extras.NamedTupleCursor)
+                    for connection in (before, new, other, self.db, pool.getconn(), pool.getconn()):
+                        self.addCleanup(connection.close)
+                        with connection.cursor() as cursor:
+                            cursor.execute("SELECT 1 AS one")
+                            row = cursor.fetchone()
+                            self.assertEqual(value(row), 1)
+                    with new.cursor("named", withhold=True) as cursor:
+                        cursor.execute("SELECT 2")
+                        self.assertEqual(cursor.fetchall(), [[2]])
+                self.assertEqual(queries, ["SELECT 1 AS one"] * 6 + ["SELECT 2"])
+                self.assertEqual([type(before), type(new)], [extras.DictConnection] * 2)
 
         self.passes(Queries)
 

@@ -42,8 +42,8 @@ class FakeConnection:
     def __init__(self, cursor_factory: Any = FakeCursor) -> None:
         self.cursor_factory = cursor_factory
 
-    def cursor(self) -> Any:
-        return self.cursor_factory()
+    def cursor(self, name: str | None = None, cursor_factory: Any = None) -> Any:
+        return (cursor_factory or self.cursor_factory)()
 
 
 class RecordTests(unittest.TestCase):
@@ -52,7 +52,7 @@ class RecordTests(unittest.TestCase):
         # The recorder looks for open connections by their class, and for new ones where psycopg2 makes them.
         for target, name, fake in (
             (psycopg2.extensions, "connection", FakeConnection),
-            (psycopg2, "_connect", lambda *args, **kwargs: FakeConnection()),
+            (psycopg2, "_connect", lambda dsn, connection_factory=None: (connection_factory or FakeConnection)()),
         ):
             patch = mock.patch.object(target, name, fake)
             patch.start()
@@ -76,6 +76,43 @@ class RecordTests(unittest.TestCase):
             noted,
             ["INSERT", "SELECT * FROM f(…)", "COPY t FROM STDIN", "COPY u FROM STDIN", "COPY v TO STDOUT"],
         )
+
+    def test_new_connections_cursors_of_any_class_are_noted_and_stay_of_it(self) -> None:
+        class Special(FakeCursor):
+            pass
+
+        with queries.record() as noted:
+            connection = psycopg2.connect("dbname=x", cursor_factory=Special)
+            self.assertIsInstance(connection.cursor(), Special)
+            connection.cursor().execute("one")
+            self.connection.cursor(None, Special).execute("two")
+            self.connection.cursor(cursor_factory=Special).execute("three")
+        self.assertEqual(noted, ["one", "two", "three"])
+        self.assertIs(connection.cursor_factory, Special)
+        connection.cursor().execute("after")
+        self.assertEqual(len(noted), 3)
+
+    def test_connections_of_a_class_of_their_own_are_noted_and_stay_of_it(self) -> None:
+        class Special(FakeCursor):
+            pass
+
+        class Own(FakeConnection):
+            def cursor(self, *args: Any, **kwargs: Any) -> Any:
+                kwargs.setdefault("cursor_factory", Special)
+                return super().cursor(*args, **kwargs)
+
+        before = Own()
+        with queries.record() as noted:
+            new = psycopg2.connect("dbname=x", connection_factory=Own)
+            made = psycopg2.connect("dbname=x", connection_factory=lambda *args: Own())
+            for connection in (before, new, made):
+                self.assertIsInstance(connection, Own)
+                self.assertIsInstance(connection.cursor(), Special)
+                connection.cursor().execute("one")
+        self.assertEqual(noted, ["one"] * 3)
+        self.assertEqual({type(connection) for connection in (before, new, made)}, {Own})
+        new.cursor().execute("after")
+        self.assertEqual(len(noted), 3)
 
     def test_failed_statement_counts_and_the_next_one_too(self) -> None:
         with queries.record() as noted:
