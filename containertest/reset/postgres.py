@@ -9,6 +9,7 @@ is cloned anew from the template. pg_install.sql has the details.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ TIDY_AFTER = 1_000
 
 #: How often a reset is tried again after something was in its way.
 ATTEMPTS = 8
+
+#: Seconds to wait where the server has no room for more locks.
+CROWDED = 0.02
 
 LIMITS = (
     "containertest: the role of the tests is no superuser. Rows and sequences are brought back before each test, "
@@ -133,7 +137,12 @@ class PostgresReset:
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
                 leftovers += self._end_others(connection)
             except psycopg2.Error as error:
-                if connection.closed and attempt < ATTEMPTS - 1:
+                last = attempt == ATTEMPTS - 1
+                if isinstance(error, psycopg2.errors.OutOfMemory) and not last:
+                    # No room for so many locks, as when several processes reset large schemas at the same time.
+                    time.sleep(CROWDED)
+                    continue
+                if connection.closed and not last:
                     self._database.close()
                     continue
                 self._baseline.clone(str(error))

@@ -44,6 +44,8 @@ FAST = {
     "max_connections": "200",
     # The default of 1,000 makes a session close and open files all the time in a schema of some hundred tables.
     "max_files_per_process": "8000",
+    # A reset locks each sequence for a moment: in a schema of thousands several processes would need more than 64.
+    "max_locks_per_transaction": "128",
     "max_prepared_transactions": "64",
     "dynamic_shared_memory_type": "mmap",
 }

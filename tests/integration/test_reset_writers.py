@@ -404,6 +404,20 @@ class FailureTests(ResetCase):
         timer.join()
         self.assert_baseline()
 
+    def test_server_without_room_for_more_locks_is_asked_again(self):
+        look, asked = postgres.PostgresReset._look, []
+
+        def crowded(*arguments):
+            asked.append(1)
+            if len(asked) < 3:
+                raise psycopg2.errors.OutOfMemory("out of shared memory")
+            return look(*arguments)
+
+        self.execute("INSERT INTO parent (name) VALUES ('x')")
+        with self.in_place(), mock.patch.object(postgres.PostgresReset, "_look", crowded):
+            self.resetter.reset()
+        self.assert_baseline()
+
     def test_database_that_is_not_new_is_cloned_first(self):
         self.execute("INSERT INTO parent (name) VALUES ('x')")
         with self.assertLogs("containertest", "DEBUG"):
