@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
 def nothing() -> None:
     """Do nothing."""
+
+
+@contextmanager
+def on_one_processor() -> Iterator[None]:
+    """Stay on one processor in the block, with the servers that are started in it, where the system lets one.
+
+    Else a message takes twice as long to a server's process that the system happens to have put on another processor:
+    it is mostly this that would be compared.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @dataclass

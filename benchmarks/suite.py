@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks import schema
-from benchmarks.measure import duration, table
+from benchmarks.measure import duration, on_one_processor, table
 from benchmarks.reset import other_database
 from containertest import ContainerManager, IntegrationTestCase, PostgresTestCase, Redis
 
@@ -51,7 +51,11 @@ def fourteen(case: Any) -> None:
 def main() -> None:
     """Measure and print a table."""
     rows = [(f"suite of {TESTS:,} tests", "total", "a test, median", "times plain", "a test, least", "times plain")]
-    with tempfile.TemporaryDirectory() as folder, schema.manager(folder, TABLES, Redis()) as both:
+    with (
+        on_one_processor(),
+        tempfile.TemporaryDirectory() as folder,
+        schema.manager(folder, TABLES, Redis()) as both,
+    ):
         with schema.manager(folder, TABLES) as postgres, other_database(both, TABLES) as plain:
             for test in (three, fourteen):
                 rows += _rows(test, measure(test, plain.connection, postgres, both))

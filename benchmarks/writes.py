@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks import schema
-from benchmarks.measure import Alternative, duration, in_turns, table
+from benchmarks.measure import Alternative, duration, in_turns, on_one_processor, table
 from benchmarks.reset import OtherDatabase, other_database, where
 from containertest import ContainerManager
 
@@ -31,7 +31,7 @@ STATEMENTS = {
 
 def main() -> None:
     """Measure and print a table."""
-    with tempfile.TemporaryDirectory() as folder, schema.manager(folder, TABLES) as manager:
+    with on_one_processor(), tempfile.TemporaryDirectory() as folder, schema.manager(folder, TABLES) as manager:
         with other_database(manager, TABLES) as plain:
             print(f"{where(manager)}\n")
             rows = list(_rows(manager, plain))
