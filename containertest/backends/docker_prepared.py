@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from containertest.backends.cache import cache_folder
-from containertest.backends.docker_engine import Engine, Image, archive
+from containertest.backends.docker_archive import archive
+from containertest.backends.docker_engine import Engine, Image, tolerating
 from containertest.backends.docker_labels import LABEL, mine
 from containertest.spec import ContainerSpec, Preparation
 
@@ -39,6 +40,8 @@ VERSION = 1
 #: Seconds that making the data may take.
 TIMEOUT = 120
 
+#: What older engines say is the name of an image without one; newer ones say nothing.
+_NAMELESS = "<none>:<none>"
 _BASE, _GENERATION = f"{LABEL}.prepared.base", f"{LABEL}.prepared.generation"
 
 
@@ -154,15 +157,15 @@ def prepare(engine: Engine, recipe: Recipe, name: str, labels: Mapping[str, str]
 
 def _made(api: Any, recipe: Recipe, name: str, labels: Mapping[str, str], password: str) -> str | None:
     """Make the image and return its id; None if the image's entry point does not allow it."""
-    api.create_container(
-        recipe.base_id,
-        name=name,
-        entrypoint=list(recipe.entrypoint),
-        command=list(recipe.arguments),
-        environment=dict(recipe.environment),
-        labels={**labels, _BASE: recipe.base, _GENERATION: recipe.generation},
-        host_config=api.create_host_config(network_mode="none", tmpfs=dict.fromkeys(recipe.tmpfs, "")),
-    )
+    config = {
+        "Image": recipe.base_id,
+        "Entrypoint": list(recipe.entrypoint),
+        "Cmd": list(recipe.arguments),
+        "Env": [f"{variable}={value}" for variable, value in recipe.environment.items()],
+        "Labels": {**labels, _BASE: recipe.base, _GENERATION: recipe.generation},
+        "HostConfig": {"NetworkMode": "none", "Tmpfs": dict.fromkeys(recipe.tmpfs, "")},
+    }
+    api.create_container_from_config(config, name)
     api.put_archive(name, "/", archive({recipe.secret_file: f"{password}\n"}))
     api.start(name)
     status = api.wait(name, timeout=TIMEOUT)["StatusCode"]
@@ -185,18 +188,21 @@ def prune(engine: Engine) -> list[str]:
 
 
 def _remove_images(api: Any, filters: Mapping[str, list[str]], keep: str = "") -> list[str]:
-    """Remove images but for those of the generation ``keep`` and those in use; return their names."""
-    from docker.errors import APIError
+    """Remove images but for those of the generation ``keep`` and those in use; return their names, or their ids.
 
+    One without a name goes in any case: an image of the same recipe has been made since, and has the name.
+    """
     removed = []
     for image in api.images(filters=filters):
-        if keep and image["Labels"][_GENERATION] == keep:
+        names = [name for name in image["RepoTags"] or () if name != _NAMELESS]
+        if names and keep and image["Labels"][_GENERATION] == keep:
             continue
-        for name in image["RepoTags"] or [image["Id"]]:
-            with contextlib.suppress(APIError):
+        for name in names or [image["Id"]]:
+            with tolerating(404, 409, 500):
                 api.remove_image(name)
-                _forget(name.rpartition(":")[2])
                 removed.append(name)
+                if names:
+                    _forget(name.rpartition(":")[2])
     return removed
 
 
