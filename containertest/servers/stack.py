@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import hashlib
+import importlib
 import logging
 import os
 import secrets
@@ -150,10 +151,11 @@ class Stack:
             template = databases.name_to_find(self._scripts) if postgres else ""
             kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
         session = Session.join(self.settings.keep_alive)
-        future = _in_background(lambda: self._start_redis(session, redis)) if redis else None
+        under_way = threading.Event()
+        future = _in_background(lambda: self._start_redis(session, redis, under_way)) if redis else None
         try:
             if postgres:
-                self._start_postgres(session, postgres)
+                self._start_postgres(session, postgres, under_way)
         except Exception:
             if future and not future.exception():
                 with quietly("give Redis back"):
@@ -173,16 +175,8 @@ class Stack:
     def _finish_redis(self, future: Future[Lease] | None) -> None:
         if future is None:
             return
-        from containertest.reset.redis import RedisReset
-
         try:
-            lease = future.result()
-            self._redis = RunningRedis(lease)
-            whole, client = not lease.is_external, self._redis.client
-            self._redis_reset = RedisReset(client, whole_server=whole, first=lease.baseline)
-            if not lease.baseline:
-                leases.remember_baseline(lease, self._redis_reset.first_settings)
-            self._redis_reset.restore()
+            self._redis = RunningRedis(future.result())
         except BaseException:
             if self._postgres:
                 with quietly("give PostgreSQL back"):
@@ -190,13 +184,21 @@ class Stack:
                 self._postgres = self._database_reset = None
             raise
 
-    def _start_redis(self, session: Session, spec: ServerSpec) -> Lease:
-        return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
+    def _start_redis(self, session: Session, spec: ServerSpec, postgres_under_way: threading.Event) -> Lease:
+        """Get a Redis server: after PostgreSQL, which needs longer once it is on its way."""
+        alone = self._wanted[0] is None
+        hooks = leases.Hooks(
+            turn=(lambda: None) if alone else postgres_under_way.wait,
+            meanwhile=lambda: _load("redis") if alone else None,
+        )
+        return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key, hooks)
 
-    def _start_postgres(self, session: Session, spec: ServerSpec) -> None:
+    def _start_postgres(self, session: Session, spec: ServerSpec, under_way: threading.Event) -> None:
         from containertest.reset.pg_baseline import TemplateLost
 
-        lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
+        needed = ("postgres",) if self._wanted[1] is None else ("postgres", "redis")
+        hooks = leases.Hooks(meanwhile=lambda: _load(*needed), under_way=under_way.set)
+        lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout, hooks)
         try:
             try:
                 self._take_database(lease)
@@ -217,9 +219,11 @@ class Stack:
     def _take_database(self, lease: Lease) -> None:
         from containertest.reset.postgres import prepare_template
 
-        template = databases.template(lease, self._scripts, prepare_template)
-        self._template = template, databases.generation(lease, template)
-        name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
+        assert self._wanted[0] is not None
+        with databases.administering(lease) as admin:
+            template = databases.template(lease, self._scripts, prepare_template, admin)
+            self._template = template, databases.generation(lease, template)
+            name = databases.claim(lease, template, self._wanted[0].dbname, self.key, admin)
         self._postgres = RunningPostgres(lease, name, template)
         self._database_reset = self._new_reset(self._postgres)
 
@@ -256,7 +260,23 @@ class Stack:
     def redis(self) -> RunningRedis:
         if self._redis is None:
             raise NotStarted(_missing("Redis", "redis", needed=self._wanted[1] is not None))
+        with self.watched():
+            self._resetting_redis(self._redis)
         return self._redis
+
+    def _resetting_redis(self, running: RunningRedis) -> RedisReset:
+        """What resets Redis. Made, and redis-py loaded for it, before anybody is told where the server is."""
+        with _lock:
+            if self._redis_reset is None:
+                from containertest.reset.redis import RedisReset
+
+                lease = running.lease
+                reset = RedisReset(running.client, whole_server=not lease.is_external, first=lease.baseline)
+                if not lease.baseline:
+                    leases.remember_baseline(lease, reset.first_settings)
+                reset.restore()
+                self._redis_reset = reset
+            return self._redis_reset
 
     def reset_database(self) -> None:
         _ = self.postgres
@@ -299,16 +319,15 @@ class Stack:
         self._start_again()
 
     def reset_redis(self) -> None:
-        _ = self.redis
-        if self._redis_reset:
-            with self.watched():
-                self._redis_reset.reset()
+        resetting = self._resetting_redis(self.redis)
+        with self.watched():
+            resetting.reset()
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
         self.ready()
-        if self._redis_reset and self._database_reset:
-            self._redis_reset.begin()
+        if self._redis and self._database_reset:
+            self._resetting_redis(self.redis).begin()
         try:
             if self._postgres:
                 self.reset_database()
@@ -322,8 +341,8 @@ class Stack:
         with self.watched():
             if self._database_reset:
                 self._database_reset.snapshot()
-            if self._redis_reset:
-                self._redis_reset.snapshot()
+            if self._redis:
+                self._resetting_redis(self._redis).snapshot()
 
     def forget_snapshot(self) -> None:
         """Go back to what the migrations left when the stack is used again, if a manager made a snapshot."""
@@ -334,8 +353,8 @@ class Stack:
         self.loaded, self._taken, self._stale = None, False, False
         self.ready()
         with self.watched():
-            if self._redis_reset:
-                self._redis_reset.restore()
+            if self._redis:
+                self._resetting_redis(self._redis).restore()
             if self._database_reset:
                 self._in_spite_of_a_crash(self._database_reset.restore)
 
@@ -357,7 +376,7 @@ class Stack:
             variables |= {"DATABASE_URL": it.url, "PGHOST": it.host, "PGPORT": it.port, "PGUSER": it.username}
             variables |= {"PGPASSWORD": it.password, "PGDATABASE": it.dbname}
         if self._redis:
-            server = self._redis
+            server = self.redis
             variables |= {"REDIS_URL": server.url, "REDIS_HOST": server.host, "REDIS_PORT": server.port}
             variables |= {"REDIS_PASSWORD": server.password}
         return {name: str(value or "") for name, value in variables.items()}
@@ -394,7 +413,8 @@ class Stack:
         running = self._postgres
         running.close()
         name = databases.put_aside(running.lease, running.name, test)
-        databases.clone(running.lease, running.name, running.template)
+        with databases.administering(running.lease) as admin:
+            databases.clone(running.name, running.template, admin)
         self.loaded = None
         self._database_reset = self._new_reset(running)
         # No log has a password: psql, and whatever is made with libpq, finds it in the file that the URL names.
@@ -443,6 +463,13 @@ class Stack:
                 log.info("trying again: %s", error)
                 time.sleep(INTERVAL)
         self._patience = self.settings.startup_timeout
+
+
+def _load(*names: str) -> None:
+    """Load what servers are used with: with the drivers, 0.2 s of work."""
+    for name in names:
+        with suppress(ImportError):  # is raised again where it is needed
+            importlib.import_module(f"containertest.reset.{name}")
 
 
 def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
