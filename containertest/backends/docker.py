@@ -85,6 +85,7 @@ class DockerBackend:
             "prepared": bool(kept),
         }
         owner.record(handle)
+        owner.waiting()
         try:
             host, port = started(engine, spec, image, kept, handle)
         except BaseException as error:

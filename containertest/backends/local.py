@@ -57,6 +57,7 @@ class LocalBackend:
                 f"{spec.title} can't be started in {folder.path}: {error}.\n"
                 "If the disk is full, make room or set TMPDIR to another folder."
             ) from error
+        owner.waiting()
         return server
 
     def attach(self, handle: Handle, endpoint: Endpoint) -> Server:

@@ -46,7 +46,7 @@ class Hooks:
     """What is called while a server is got, so that several can be started at the same time.
 
     :param turn: before it is started; may wait.
-    :param meanwhile: in a thread, when it takes nothing more of this process to start it.
+    :param meanwhile: in a thread, while the server starts without needing this process.
     :param under_way: when it is on its way, is found running, or will not be; maybe more than once.
     """
 
@@ -191,15 +191,14 @@ def _met(server: Server, spec: ServerSpec, password: str | None, strategy: WaitS
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks) -> Lease:
     backend = _backend(session, spec, wanted)
     hooks.turn()
-    threads = [threading.Thread(target=hooks.meanwhile, name="containertest-load")]
 
     def record(handle: Handle) -> None:
         session.record({**handle, "backend": backend.name})
-        # Now all is there that it takes to start the server, and this process will have to wait for it.
-        while threads:
-            threads.pop().start()
 
-    server = backend.start(spec, Owner(session.id, session.folder, record))
+    def waiting() -> None:
+        threading.Thread(target=hooks.meanwhile, name="containertest-load").start()
+
+    server = backend.start(spec, Owner(session.id, session.folder, record, waiting))
     hooks.under_way()
     try:
         if not isinstance(spec.wait, Connection):

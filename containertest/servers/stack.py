@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest.errors import BackendUnavailable, NotStarted, ServerDied
+from containertest.errors import BackendUnavailable, NotStarted, ResetError, ServerDied
 from containertest.migrations import Migrations
 from containertest.servers import databases, kept, leases
 from containertest.servers.leases import Lease, quietly
@@ -194,16 +194,14 @@ class Stack:
         return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key, hooks)
 
     def _start_postgres(self, session: Session, spec: ServerSpec, under_way: threading.Event) -> None:
-        from containertest.reset.pg_baseline import TemplateLost
-
         needed = ("postgres",) if self._wanted[1] is None else ("postgres", "redis")
         hooks = leases.Hooks(meanwhile=lambda: _load(*needed), under_way=under_way.set)
         lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout, hooks)
         try:
             try:
                 self._take_database(lease)
-            except TemplateLost:
-                # The server was restarted by a crash, which empties unlogged tables.
+            except ResetError:
+                # The server was restarted by a crash, which empties unlogged tables: the template's, too.
                 databases.invalidate(lease, *self._template)
                 self._take_database(lease)
         except BaseException as error:
