@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Mapping
 
 __all__ = ["archive"]
@@ -11,6 +10,8 @@ __all__ = ["archive"]
 
 def archive(files: Mapping[str, str]) -> bytes:
     """A tar of ``files``: readable for every user of the container, since which one the server is differs."""
+    import tarfile
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, text in files.items():

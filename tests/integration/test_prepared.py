@@ -164,8 +164,9 @@ class PreparedTests(PostgresCase):
         self.assertNotIn(INITDB, server.logs())
         self.assertNotEqual(server.endpoint.password, PASSWORD)
         secret = server.endpoint.password
-        settled = postgres.settle(server.endpoint, PASSWORD)
-        self.assertEqual(settled.password, PASSWORD)
+        settled = postgres.meet(server.endpoint, PASSWORD)
+        settled.connection.close()
+        self.assertEqual(settled.endpoint.password, PASSWORD)
         self.assertEqual(self.query(server, "SELECT current_user::text", PASSWORD), ("testuser",))
         with self.assertRaisesRegex(Exception, "password authentication failed"):
             self.query(server, "SELECT 1", secret)

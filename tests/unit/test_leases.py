@@ -16,6 +16,7 @@ from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import myself
 from containertest.servers import databases, leases
 from containertest.services import postgres, redis
+from containertest.services.common import Met
 from containertest.session import read_state
 from containertest.settings import Settings
 from containertest.spec import Endpoint, ServerSpec
@@ -64,6 +65,10 @@ class World:
     def attach(self, handle: Handle, endpoint: Endpoint) -> FakeServer:
         return FakeServer(self, {"port": endpoint.port, **handle})
 
+    def meet(self, endpoint: Endpoint, password: str | None, title: str) -> Met:
+        self.probe(endpoint)
+        return Met(dataclasses.replace(endpoint, password=password), "16.1", None)
+
     def probe(self, endpoint: Endpoint) -> None:
         self.refusals -= 1
         if self.refusals >= 0 or endpoint.port not in self.running:
@@ -74,7 +79,7 @@ class LeaseCase(TemporaryFolderCase):
     def setUp(self) -> None:
         super().setUp()
         self.world = World()
-        service = SimpleNamespace(settle=lambda endpoint, password: endpoint, version=lambda *_: "16.1")
+        service = SimpleNamespace(meet=self.world.meet)
         for patch in (
             mock.patch.object(backends, "get", return_value=self.world),
             mock.patch.object(backends, "choose", return_value=self.world),
@@ -319,7 +324,7 @@ class NameTests(LeaseCase):
 
     def test_kept_database_has_a_name_that_fits(self) -> None:
         with (
-            mock.patch.object(databases, "_maintenance"),
+            mock.patch.object(databases, "administering"),
             mock.patch.object(databases, "_end_sessions"),
             mock.patch.object(databases, "_run") as run,
         ):
