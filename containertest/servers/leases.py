@@ -11,29 +11,27 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from containertest import backends
 from containertest.backends.base import Backend, Handle, Owner, Server
-from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout, last_lines
+from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import Process, alive, myself
+from containertest.servers import death
 from containertest.servers.borrowed import borrow_logical_database
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.services.common import Met
-from containertest.session import Session, write_private
+from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
-from containertest.wait import Connection, WaitStrategy, poll, until_ready
+from containertest.wait import Connection, WaitStrategy, until_ready
 
-__all__ = ["Hooks", "Lease", "died", "exclusive", "key_of", "quietly", "release", "remember_baseline", "shared"]
+__all__ = ["Hooks", "Lease", "exclusive", "key_of", "quietly", "release", "remember_baseline", "shared"]
 
 log = logging.getLogger("containertest")
 
-#: Seconds in which a server that does not answer either comes back or is seen to have ended.
-DYING = 5.0
-IN_USE = "a test was using it"
 
 SERVICES: dict[str, Any] = {"postgres": postgres_service, "redis": redis_service}
 
@@ -115,7 +113,7 @@ def exclusive(
     kind = f"{key_of(spec)}-{purpose}"
     if key := _free_server(session, kind):
         try:
-            if lease := _attached(session, key, spec, min(timeout, DYING)):
+            if lease := _attached(session, key, spec, min(timeout, death.DYING)):
                 return lease
         except StartupTimeout:
             # It runs, but does not answer: a dead process left it paused, or in a script without an end.
@@ -167,7 +165,7 @@ def _attached(session: Session, key: str, spec: ServerSpec, timeout: float, hook
             # What it holds of ours is still to be given back: the entry stays.
             where = f"{spec.title} at {endpoint.host}:{endpoint.port}"
             raise BackendUnavailable(f"{where} does not answer any more.\nStart it again.") from error
-        _epitaph(session, server)
+        death.epitaph(session, server)
         _forget(session, key, server)
         return None
     return Lease(session, key, server, endpoint, met.version, False, entry["baseline"], met.connection)
@@ -286,44 +284,3 @@ def quietly(doing: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.warning("could not %s: %s", doing, error)
-
-
-def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str = IN_USE) -> ServerDied | None:
-    """The error that says that the server has ended; None when it still answers.
-
-    A server that has just been killed may look alive for a moment: wait until it either answers or is gone.
-
-    :param doing: completes "PostgreSQL ended while …".
-    """
-
-    def answers() -> bool:
-        with suppress(Exception):
-            probe(lease.endpoint)
-            return True
-        return False
-
-    def is_gone() -> bool:
-        return _is_replaced(lease) or not lease.server.alive()
-
-    if not _is_replaced(lease) and (answers() or not poll(lambda: is_gone() or answers(), DYING) or not is_gone()):
-        return None
-    return ServerDied(
-        f"{title} on {lease.server.backend} ended while {doing}.\n"
-        f"The next test gets a new one. Its last log lines:\n{_epitaph(lease.session, lease.server)}"
-    )
-
-
-def _is_replaced(lease: Lease) -> bool:
-    """Whether another process of the run has found the server dead and started a new one, maybe on the same port."""
-    with lease.session.state() as state:
-        entry = state["servers"].get(lease.key)
-    return not entry or bool(entry["handle"] != lease.server.handle["id"])
-
-
-def _epitaph(session: Session, server: Server) -> str:
-    """The last log lines of a server that has ended: kept for all processes, since the first one removes it."""
-    file = session.folder / f"{server.handle['id']}.ended"
-    with session.lock("epitaphs"):
-        if not file.exists():
-            write_private(file, last_lines(server.logs()))
-        return file.read_text(encoding="utf-8")

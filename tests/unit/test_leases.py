@@ -14,7 +14,7 @@ from containertest import backends
 from containertest.backends.base import Handle, Owner
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import myself
-from containertest.servers import databases, leases
+from containertest.servers import databases, death, leases
 from containertest.services import postgres, redis
 from containertest.services.common import Met
 from containertest.session import read_state
@@ -197,7 +197,7 @@ class ExclusiveTests(LeaseCase):
     def test_server_that_a_dead_process_left_without_an_answer_is_replaced(self) -> None:
         first = self.exclusive()
         self.world.refusals = 10**6
-        with mock.patch.object(leases, "DYING", 0.05), mock.patch.object(leases, "_started") as started:
+        with mock.patch.object(death, "DYING", 0.05), mock.patch.object(leases, "_started") as started:
             self.exclusive()
         self.assertEqual((started.call_count, self.servers, self.world.running), (1, {}, set()))
         self.assertEqual(first.endpoint.port, 1)
@@ -247,12 +247,12 @@ class ExternalRedisTests(LeaseCase):
 
 class DeathTests(LeaseCase):
     def test_answering_server_is_not_dead(self) -> None:
-        self.assertIsNone(leases.died(self.shared(), "PostgreSQL", self.world.probe))
+        self.assertIsNone(death.died(self.shared(), "PostgreSQL", self.world.probe))
 
     def test_dead_server_is_told_with_its_log(self) -> None:
         lease = self.shared()
         self.world.running.clear()
-        error = leases.died(lease, "PostgreSQL", self.world.probe)
+        error = death.died(lease, "PostgreSQL", self.world.probe)
         self.assertIsInstance(error, ServerDied)
         self.assertIn("PostgreSQL on fake ended while a test was using it", str(error))
         self.assertTrue(str(error).endswith("  | the last words"))
@@ -260,13 +260,13 @@ class DeathTests(LeaseCase):
     def test_server_that_answers_again_is_not_dead(self) -> None:
         lease = self.shared()
         self.world.refusals = 3
-        self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+        self.assertIsNone(death.died(lease, "PostgreSQL", self.world.probe))
 
     def test_server_that_lives_and_never_answers_is_not_called_dead(self) -> None:
         lease = self.shared()
         self.world.refusals = 10**6
-        with mock.patch.object(leases, "DYING", 0.05):
-            self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+        with mock.patch.object(death, "DYING", 0.05):
+            self.assertIsNone(death.died(lease, "PostgreSQL", self.world.probe))
 
     def test_server_whose_port_a_new_one_of_the_run_has_taken_is_dead(self) -> None:
         lease = self.shared()
@@ -274,14 +274,14 @@ class DeathTests(LeaseCase):
         self.world.ports = itertools.count(2)
         self.shared()
         self.world.running.add(1)
-        self.assertIsInstance(leases.died(lease, "PostgreSQL", self.world.probe), ServerDied)
+        self.assertIsInstance(death.died(lease, "PostgreSQL", self.world.probe), ServerDied)
 
     def test_last_words_are_kept_when_another_process_removes_the_server_first(self) -> None:
         lease = self.shared()
         self.world.running.clear()
         self.shared()
         with mock.patch.object(FakeServer, "logs", return_value=""):
-            error = leases.died(lease, "PostgreSQL", self.world.probe)
+            error = death.died(lease, "PostgreSQL", self.world.probe)
         self.assertTrue(str(error).endswith("  | the last words"))
 
     def test_error_in_undoing_does_not_hide_the_first_one(self) -> None:
