@@ -87,7 +87,7 @@ class DockerBackend:
         owner.record(handle)
         owner.waiting()
         try:
-            host, port = started(engine, spec, image, kept, handle)
+            host, port = started(engine, spec, image, kept, handle, owner.turn)
         except BaseException as error:
             # The first error counts; what can't be removed now, the guard removes.
             with suppress(Exception):

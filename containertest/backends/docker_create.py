@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from containertest.backends.base import Handle
@@ -22,13 +22,16 @@ SHARED_MEMORY = 256 << 20
 PORT_TIMEOUT = 10.0
 
 
-def started(engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle) -> tuple[str, int]:
-    """Create and start the container of ``handle``; return where it answers."""
+def started(
+    engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle, turn: Callable[[], object]
+) -> tuple[str, int]:
+    """Create and start the container of ``handle``, that when it is its ``turn``; return where it answers."""
     name = handle["id"]
     with engine.asking(f"start {spec.title} from the image {image.name!r}", _remedy(spec)) as api:
         _create(api, spec, image, kept, handle, engine.route)
         if spec.container.files:
             api.put_archive(name, "/", archive(spec.container.files))
+        turn()
         api.start(name)
         return _address(api, spec, name, engine.route)
 

@@ -23,7 +23,7 @@ from containertest.backends.docker_plain import CONNECT_TIMEOUT, SOCKET, OddAnsw
 from containertest.backends.docker_route import LOCAL, Route, find_route, is_local
 from containertest.errors import BackendUnavailable, ConfigError
 
-__all__ = ["Engine", "Image", "tolerating"]
+__all__ = ["Engine", "Image", "inspected", "tolerating"]
 
 #: Seconds that one request may take, and that a pull may stand still.
 REQUEST_TIMEOUT = 120.0
@@ -115,7 +115,7 @@ class Engine:
         image = name if self._plain else f"{_prefix_by_testcontainers()}{name}"
         remedy = image_remedy(image, source)
         with self.asking(f"get the image {image!r} ({named_by(source)})", remedy, surprising=True) as api:
-            found = _inspected(api, image)
+            found = inspected(api, image)
             if found is None:
                 self._pull(image)
                 found = api.inspect_image(image)
@@ -124,7 +124,7 @@ class Engine:
     def has(self, image: str) -> bool:
         """Whether the engine has an image, by name or id."""
         with self.asking(f"look for the image {image!r}") as api:
-            return _inspected(api, image) is not None
+            return inspected(api, image) is not None
 
     def _pull(self, image: str) -> None:
         _log.warning("Pulling the Docker image %s; this is done once and may take a while", image)
@@ -165,7 +165,7 @@ def tolerating(*statuses: int) -> Iterator[None]:
             raise
 
 
-def _inspected(api: Any, image: str) -> Any:
+def inspected(api: Any, image: str) -> Any:
     """What the engine knows of an image; None if it has it not."""
     with tolerating(404):
         return api.inspect_image(image)

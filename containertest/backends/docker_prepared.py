@@ -27,13 +27,13 @@ from typing import Any
 
 from containertest.backends.cache import cache_folder
 from containertest.backends.docker_archive import archive
-from containertest.backends.docker_engine import Engine, Image, tolerating
+from containertest.backends.docker_engine import Engine, Image, inspected, tolerating
 from containertest.backends.docker_labels import LABEL, mine
 from containertest.spec import ContainerSpec, Preparation
 
 __all__ = ["REPOSITORY", "Kept", "Recipe", "prepare", "prune", "recipe_of"]
 
-#: The name of all prepared images; the tag is the key.
+#: The name of all prepared images.
 REPOSITORY = "containertest-prepared"
 #: To be raised when data that older versions of this library have made must not be used any more.
 VERSION = 1
@@ -73,6 +73,11 @@ class Recipe:
     @property
     def key(self) -> str:
         return _digest(asdict(self))
+
+    @property
+    def tag(self) -> str:
+        """The key, and this cache folder: an image that another one knows of keeps its name."""
+        return f"{self.key}-{_digest(str(cache_folder()))[:8]}"
 
     @property
     def generation(self) -> str:
@@ -149,8 +154,13 @@ def prepare(engine: Engine, recipe: Recipe, name: str, labels: Mapping[str, str]
             return
         password = secrets.token_urlsafe(24)
         with engine.asking(f"prepare the image {recipe.base!r}") as api:
+            former = inspected(api, f"{REPOSITORY}:{recipe.tag}")
             image = _made(api, recipe, name, labels, password)
             recipe.keep(image, password)
+            if image and former:
+                # Its password is lost, as when a cache folder was emptied, and now its name is, too.
+                with tolerating(404, 409):
+                    api.remove_image(former["Id"])
             outdated = mine(f"{_BASE}={recipe.base}")
             _remove_images(api, outdated, keep=recipe.generation)
 
@@ -173,7 +183,7 @@ def _made(api: Any, recipe: Recipe, name: str, labels: Mapping[str, str], passwo
         return None
     if status != 0:
         raise OSError(f"the container {name} ended with status {status}")
-    return str(api.commit(name, repository=REPOSITORY, tag=recipe.key)["Id"])
+    return str(api.commit(name, repository=REPOSITORY, tag=recipe.tag)["Id"])
 
 
 def prune(engine: Engine) -> list[str]:
@@ -188,21 +198,19 @@ def prune(engine: Engine) -> list[str]:
 
 
 def _remove_images(api: Any, filters: Mapping[str, list[str]], keep: str = "") -> list[str]:
-    """Remove images but for those of the generation ``keep`` and those in use; return their names, or their ids.
+    """Remove images but for those of the generation ``keep`` and those in use; return their names.
 
-    One without a name goes in any case: an image of the same recipe has been made since, and has the name.
+    One whose name another one has got is known by its id only.
     """
     removed = []
     for image in api.images(filters=filters):
-        names = [name for name in image["RepoTags"] or () if name != _NAMELESS]
-        if names and keep and image["Labels"][_GENERATION] == keep:
+        if keep and image["Labels"][_GENERATION] == keep:
             continue
-        for name in names or [image["Id"]]:
+        for name in [tag for tag in image["RepoTags"] or () if tag != _NAMELESS] or [image["Id"]]:
             with tolerating(404, 409, 500):
                 api.remove_image(name)
+                _forget(name.rpartition(":")[2].partition("-")[0])
                 removed.append(name)
-                if names:
-                    _forget(name.rpartition(":")[2])
     return removed
 
 

@@ -89,9 +89,9 @@ def invalidate(lease: Lease, name: str, generation: str) -> None:
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
-    with closing(postgres.connect(lease.endpoint, name)) as connection:
-        connection.autocommit = True
-        if migrations:
+    if migrations:
+        with closing(postgres.connect(lease.endpoint, name)) as connection:
+            connection.autocommit = True
             migrations.run(connection, postgres.url(lease.endpoint, name))
     # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
     with closing(postgres.connect(lease.endpoint, name)) as connection:

@@ -188,7 +188,6 @@ def _met(server: Server, spec: ServerSpec, password: str | None, strategy: WaitS
 
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks) -> Lease:
     backend = _backend(session, spec, wanted)
-    hooks.turn()
 
     def record(handle: Handle) -> None:
         session.record({**handle, "backend": backend.name})
@@ -196,7 +195,7 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
     def waiting() -> None:
         threading.Thread(target=hooks.meanwhile, name="containertest-load").start()
 
-    server = backend.start(spec, Owner(session.id, session.folder, record, waiting))
+    server = backend.start(spec, Owner(session.id, session.folder, record, hooks.turn, waiting))
     hooks.under_way()
     try:
         if not isinstance(spec.wait, Connection):

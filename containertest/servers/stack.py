@@ -47,15 +47,17 @@ INTERVAL = 0.2
 #: The stacks of this process, and the lock for making one. A child made by fork begins with none.
 _stacks: dict[str, Stack] = {}
 _lock = threading.RLock()
+#: Held while something of the whole process is changed for the time of loading.
+_loading = threading.Lock()
 #: What a fork left of the parent's stacks. Kept, since closing their connections would end the parent's.
 _of_parents: list[dict[str, Stack]] = []
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock, _loading
     _of_parents.append(dict(_stacks))
     _stacks.clear()
-    _lock = threading.RLock()
+    _lock, _loading = threading.RLock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -398,10 +400,20 @@ class Stack:
 
 
 def _load(*names: str) -> None:
-    """Load what servers are used with: with the drivers, 0.2 s of work."""
-    for name in names:
-        with suppress(ImportError):  # is raised again where it is needed
-            importlib.import_module(f"containertest.reset.{name}")
+    """Load what servers are used with: with the drivers, 0.2 s of work, in which other threads go on.
+
+    They wait for a server much of the time, and each time it answers they would wait 5 ms to go on, as long as a
+    thread may keep the others from running. Source: the manual of ``sys.setswitchinterval``.
+    """
+    with _loading:
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(min(before, 0.0005))
+        try:
+            for name in names:
+                with suppress(ImportError):  # is raised again where it is needed
+                    importlib.import_module(f"containertest.reset.{name}")
+        finally:
+            sys.setswitchinterval(before)
 
 
 def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
