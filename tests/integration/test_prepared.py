@@ -331,6 +331,13 @@ class PreparingTests(PostgresCase):
                 self.engine.images.remove(json.loads(file.read_text())["image"], force=True)
         self.assertEqual(self.tags(), [tag])
 
+    def test_docker_s_library_makes_and_uses_one_too(self) -> None:
+        self.without_the_plain_way()
+        self.backend = DockerBackend()
+        self.run_once()
+        self.assertEqual(len(self.tags()), 1)
+        self.assertNotIn(INITDB, self.ready(self.spec()).logs())
+
     def test_only_one_run_at_a_time_prepares(self) -> None:
         self.ready(self.spec())
         with docker_prepared._alone(wait=True) as alone:
