@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from containertest.backends.docker_messages import image_remedy, named_by, no_engine, reason
-from containertest.backends.docker_plain import CONNECT_TIMEOUT, SOCKET, OddAnswer, PlainApi, Refused, plain_socket
+from containertest.backends.docker_plain import CONNECT_TIMEOUT, SOCKET, PlainApi, plain_socket
 from containertest.backends.docker_route import LOCAL, Route, find_route, is_local
 from containertest.errors import BackendUnavailable, ConfigError
 
@@ -187,10 +187,10 @@ def _plainly(host: str | None) -> PlainApi | None:
         api.version()
         if host is None and not is_local(api):
             return None
-    except (OddAnswer, Refused):
-        return None
-    except OSError as error:
+    except (FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BackendUnavailable(no_engine(f"unix://{path}", error)) from error
+    except OSError:
+        return None  # whatever it is, docker's library may know how to talk to it
     return PlainApi(path, REQUEST_TIMEOUT)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-__all__ = ["SOCKET", "OddAnswer", "PlainApi", "Refused", "plain_socket"]
+__all__ = ["SOCKET", "PlainApi", "Refused", "plain_socket"]
 
 SOCKET = Path("/var/run/docker.sock")
 #: Seconds to connect in.

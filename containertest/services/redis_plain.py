@@ -59,6 +59,8 @@ def _answer(stream: BinaryIO) -> str:
         raise RedisRefused(text)
     if line[:1] == b"$":
         content = stream.read(int(text) + 2)
+        if not content.endswith(b"\r\n"):
+            raise ConnectionError("it closed the connection in the middle of an answer")
         return content[:-2].decode("utf-8", "replace")
     if line[:1] not in b"+:":
         raise ConnectionError(f"this is no answer of a Redis server: {line[:60]!r}")
