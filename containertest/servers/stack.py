@@ -232,6 +232,15 @@ class Stack:
             _ = self._redis.reset
         return self._redis.running
 
+    def running(self) -> dict[str, RunningPostgres | RunningRedis]:
+        """The running services by their names, "postgres" and "redis"."""
+        found: dict[str, RunningPostgres | RunningRedis] = {}
+        if self._postgres:
+            found["postgres"] = self.postgres
+        if self._redis:
+            found["redis"] = self.redis
+        return found
+
     def reset_database(self) -> None:
         _ = self.postgres
         if self._postgres and (resetting := self._postgres.reset):
