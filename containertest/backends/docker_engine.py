@@ -189,8 +189,8 @@ def _plainly(host: str | None) -> PlainApi | None:
             return None
     except (FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
         raise BackendUnavailable(no_engine(f"unix://{path}", error)) from error
-    except OSError:
-        return None  # whatever it is, docker's library may know how to talk to it
+    except (OSError, LookupError, TypeError, ValueError):
+        return None  # it answers otherwise than expected: docker's library may know how to talk to it
     return PlainApi(path, REQUEST_TIMEOUT)
 
 

@@ -121,6 +121,11 @@ class PlainTests(unittest.TestCase):
     def test_what_is_no_engine_is_left_to_docker(self) -> None:
         self.assertIsNone(docker_engine._plainly(f"unix://{self.plain(lead='220 smtp ready').path}"))
 
+    def test_what_answers_with_something_else_is_left_to_docker(self) -> None:
+        with mock.patch.object(docker_plain.PlainApi, "version"), mock.patch("os.path.exists", return_value=True):
+            with mock.patch.object(docker_engine, "plain_socket", return_value=self.plain(body="{}").path):
+                self.assertIsNone(docker_engine._plainly(None))
+
     def test_engine_that_speaks_in_chunks_only_is_left_to_docker(self) -> None:
         api = self.plain("Transfer-Encoding: chunked", body="2\r\n{}\r\n0\r\n\r\n")
         self.assertIsNone(docker_engine._plainly(f"unix://{api.path}"))
