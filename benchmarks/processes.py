@@ -40,7 +40,7 @@ def load_tests(loader, standard, pattern):
 START = """
 import sys, time
 from containertest import ContainerManager
-ContainerManager(migrations={schema!r}).start()
+ContainerManager({arguments}migrations={schema!r}).start()
 print(time.monotonic(), flush=True)
 sys.stdin.read()
 """
@@ -88,8 +88,10 @@ class Bench:
         with ExitStack() as stack:
             _, session = stack.enter_context(self.started(backend))
             _line("a second process attaches", _median(lambda: self.attach(backend, session, stack)))
+            without = _median(lambda: self.attach(backend, session, stack, "redis=None, "))
+            _line("  one that needs no Redis of its own", without)
         _line("  of which Python alone", _median(lambda: self.bare("pass")))
-        _line("  of which its imports", _median(lambda: self.bare("import unittest, psycopg2, redis")))
+        _line("  of which its imports", _median(lambda: self.bare("import psycopg2, containertest.servers.stack")))
 
     def environment(self, backend: str) -> dict[str, str]:
         left_out = ("CONTAINERTEST_SESSION", "PYTHONDONTWRITEBYTECODE")
@@ -121,13 +123,15 @@ class Bench:
             process.wait()
             return time.monotonic() - last
 
-    def attach(self, backend: str, session: str, stack: ExitStack) -> float:
+    def attach(self, backend: str, session: str, stack: ExitStack, arguments: str = "") -> float:
         """Seconds from the start of a process of the run until it has its database and its Redis.
+
+        What only its first use of Redis loads is not in it: redis-py.
 
         The processes before it still live: one that is gone would hand on what it had.
         """
         began = time.monotonic()
-        at, _ = stack.enter_context(self.started(backend, session))
+        at, _ = stack.enter_context(self.started(backend, session, arguments))
         return at - began
 
     def bare(self, code: str) -> float:
@@ -136,11 +140,11 @@ class Bench:
         return time.monotonic() - began
 
     @contextmanager
-    def started(self, backend: str, session: str = "") -> Iterator[tuple[float, str]]:
+    def started(self, backend: str, session: str = "", arguments: str = "") -> Iterator[tuple[float, str]]:
         """A process that has servers: since when, and the id of its run."""
         from containertest.processes import myself
 
-        code = START.format(schema=str(TOP / "containertest" / "sample" / "schema.sql"))
+        code = START.format(schema=str(TOP / "containertest" / "sample" / "schema.sql"), arguments=arguments)
         given = {"CONTAINERTEST_SESSION": session} if session else {}
         with self.python(backend, code, **given) as process:
             at = float(process.stdout.readline())

@@ -49,9 +49,9 @@ class Contest:
 
     def run(self) -> None:
         for _ in range(ROUNDS):
-            for title, name in self.peers.items():
-                self._start(title, name, self._folder())
             cache = self._folder()
+            for title, name in self.peers.items():
+                self._start(title, name, cache)
             self._start(FIRST, self.backend, cache)
             self._start(LATER, self.backend, cache)
             self._remove(cache)

@@ -88,8 +88,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _filled_in(templates: Mapping[str, str], manager: ContainerManager) -> dict[str, str]:
-    found = {name: getattr(manager.stack, f"_{name}") for name in ("postgres", "redis")}
-    services: dict[str, Any] = {name: service or _Missing(name) for name, service in found.items()}
+    running = manager.stack.running()
+    services: dict[str, Any] = {name: running.get(name) or _Missing(name) for name in ("postgres", "redis")}
     return {name: _filled(name, template, services) for name, template in templates.items()}
 
 

@@ -232,7 +232,9 @@ def _hold(identity: str) -> tuple[Path, int]:
         if name.is_symlink() and not name.exists():
             name.unlink(missing_ok=True)
         try:
-            name.mkdir(mode=0o700, exist_ok=True)
+            # Not with exist_ok, which looks again at what was there: the guard may have removed it by then.
+            with contextlib.suppress(FileExistsError):
+                name.mkdir(mode=0o700)
             folder = name.resolve()
             file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:

@@ -28,11 +28,15 @@ class Owner:
     :param record: writes a handle into the run's state. A backend calls it *before* it creates anything that
         outlives the process (a data folder, a process, a container), so that whenever this process is killed
         the guard knows what to look for. Calling it again with the same ``handle["id"]`` replaces the entry.
+    :param turn: is called by a backend before it starts the server, if another one may have to be first; may wait.
+    :param waiting: is called by a backend when this process has nothing more to do for the start but to wait.
     """
 
     session: str
     folder: Path
     record: Callable[[Handle], None]
+    turn: Callable[[], object] = lambda: None
+    waiting: Callable[[], object] = lambda: None
 
 
 class Server(Protocol):

@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
 from containertest.backends import docker_prepared
 from containertest.backends.base import Handle, Owner, Server
-from containertest.backends.docker_engine import Engine, Image, Route, archive
-from containertest.backends.docker_labels import LABEL, labels, mine
-from containertest.backends.docker_orphans import is_orphan
-from containertest.backends.docker_prepared import Kept, Recipe, recipe_of
-from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, died_at_start
+from containertest.backends.docker_create import started
+from containertest.backends.docker_engine import Engine
+from containertest.backends.docker_labels import LABEL, labels
+from containertest.backends.docker_prepared import Recipe, recipe_of
+from containertest.backends.docker_removal import remove_all, remove_container, remove_orphans
+from containertest.errors import BackendUnavailable, ContainerTestError
 from containertest.spec import Endpoint, ServerSpec
-from containertest.wait import poll
 
 __all__ = ["DockerBackend", "DockerServer"]
 
 log = logging.getLogger("containertest")
-
-#: PostgreSQL's parallel queries share memory by /dev/shm, of which Docker gives 64 MB.
-SHARED_MEMORY = "256m"
-#: Seconds that the engine may take to publish the port of a container that it has started.
-PORT_TIMEOUT = 10.0
-#: Seconds between the two looks that must find nothing before a run counts as removed.
-SECOND_LOOK = 0.3
-#: Seconds that the engine may take to remove a run's containers.
-REMOVE_TIMEOUT = 30.0
 
 
 class DockerServer:
@@ -68,7 +56,7 @@ class DockerServer:
         """Kill and remove the container with its volumes; nothing happens the second time."""
         if self.handle.get("prepared") and not self.alive():
             Recipe(**self.handle["recipe"]).forget()  # it may have ended because of its data
-        _remove(self._engine, self.handle["id"])
+        remove_container(self._engine, self.handle["id"])
 
 
 class DockerBackend:
@@ -97,18 +85,19 @@ class DockerBackend:
             "prepared": bool(kept),
         }
         owner.record(handle)
+        owner.waiting()
         try:
-            host, port = _started(engine, spec, image, kept, handle)
+            host, port = started(engine, spec, image, kept, handle, owner.turn)
         except BaseException as error:
             # The first error counts; what can't be removed now, the guard removes.
             with suppress(Exception):
-                _remove(engine, handle["id"])
+                remove_container(engine, handle["id"])
             if recipe and kept and isinstance(error, Exception):
                 recipe.forget()
                 return self.start(spec, owner)
             raise
         with suppress(BackendUnavailable):
-            _remove_orphans(engine)
+            remove_orphans(engine)
         password = kept.password if kept else spec.password
         return DockerServer(engine, handle, Endpoint(host, port, spec.username, password, spec.database))
 
@@ -122,7 +111,7 @@ class DockerBackend:
         """
         for host in {handle.get("engine") for handle in handles.values()} or {None}:
             names = [handle["id"] for handle in handles.values() if handle.get("engine") == host]
-            _remove_all(Engine(host), session, names)
+            remove_all(Engine(host), session, names)
         for handle in handles.values():
             if handle.get("recipe") and handle.get("ready"):
                 _prepare(handle)
@@ -136,7 +125,7 @@ def prune() -> list[str]:
     """
     try:
         engine = Engine()
-        containers = [f"removed: container {name}" for name in _remove_orphans(engine)]
+        containers = [f"removed: container {name}" for name in remove_orphans(engine)]
         return containers + [f"removed: image {name}" for name in docker_prepared.prune(engine)]
     except BackendUnavailable:
         return []
@@ -151,131 +140,4 @@ def _prepare(handle: Handle) -> None:
         log.warning("No image was prepared for the next run: %s", error)
     finally:
         with suppress(ContainerTestError):
-            _remove(engine, name)
-
-
-def _started(engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle) -> tuple[str, int]:
-    """Create and start the container of ``handle``; return where it answers."""
-    name = handle["id"]
-    with engine.asking(f"start {spec.title} from the image {image.name!r}", _remedy(spec)) as api:
-        _create(api, spec, image, kept, handle, engine.route)
-        if spec.container.files:
-            api.put_archive(name, "/", archive(spec.container.files))
-        api.start(name)
-        return _address(api, spec, name, engine.route)
-
-
-def _remedy(spec: ServerSpec) -> str:
-    return (
-        f"Is that an image of {spec.title}, such as {spec.service}'s official one, with its own entry point? "
-        "The Docker engine's log may say more."
-    )
-
-
-def _create(api: Any, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle, route: Route) -> None:
-    container = spec.container
-    stand_in = container.entrypoint
-    _check_memory(spec)
-    host_config = api.create_host_config(
-        # An address without a port: the engine picks a free one.
-        port_bindings={container.port: (route.bind,)} if route.bind else None,
-        network_mode=route.network,
-        mem_limit=spec.memory,
-        shm_size=SHARED_MEMORY,
-        tmpfs=dict.fromkeys(container.tmpfs, ""),
-    )
-    api.create_container(
-        kept.image if kept else image.name,
-        name=handle["id"],
-        entrypoint=list(stand_in.command) if stand_in and image.starts_by(stand_in.replaces) else None,
-        command=list(container.command) or None,
-        environment=dict(container.environment),
-        ports=[container.port],
-        labels=handle["labels"],
-        host_config=host_config,
-    )
-
-
-def _check_memory(spec: ServerSpec) -> None:
-    from docker.errors import DockerException
-    from docker.utils import parse_bytes
-
-    try:
-        parse_bytes(spec.memory or "")
-    except DockerException as error:
-        raise ConfigError(
-            f"memory={spec.memory!r} of {spec.title} is not an amount that Docker knows.\n"
-            "Write a number with b, k, m or g, as in memory='512m'."
-        ) from error
-
-
-def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, int]:
-    """Where the container answers.
-
-    :raises ServerDied: if it has ended already, which is when it has no address any more.
-    """
-    port, found = spec.container.port, []
-
-    def look() -> bool:
-        info = api.inspect_container(name)
-        found.extend(_addresses(info["NetworkSettings"], port, route))
-        if not found and not info["State"]["Running"]:
-            log = api.logs(name, tail=100).decode("utf-8", "replace")
-            raise died_at_start(spec.title, log)
-        return bool(found)
-
-    if not poll(look, PORT_TIMEOUT):
-        raise OSError(f"its port {port} was not published within {PORT_TIMEOUT:g} s")
-    return found[0]
-
-
-def _addresses(network: Mapping[str, Any], port: int, route: Route) -> list[tuple[str, int]]:
-    if route.host is None:
-        return [(net["IPAddress"], port) for net in network["Networks"].values() if net["IPAddress"]]
-    published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
-    return [(route.host, int(binding["HostPort"])) for binding in published if binding["HostPort"]]
-
-
-def _remove(engine: Engine, name: str) -> None:
-    """Remove a container and its anonymous volumes, unless it is gone or going already."""
-    with engine.asking(f"remove the container {name}") as api:
-        from docker.errors import APIError
-
-        try:
-            api.remove_container(name, force=True, v=True)
-        except APIError as error:
-            if error.status_code not in (404, 409):
-                raise
-
-
-def _remove_all(engine: Engine, session: str, names: Iterable[str]) -> None:
-    """Look until two looks find nothing: the engine may still be creating a container for a killed process."""
-    filters: list[dict[str, Any]] = [
-        {"label": [f"{LABEL}.session={session}"]},
-        *({"name": f"^/{name}$"} for name in names),
-    ]
-    deadline = time.monotonic() + REMOVE_TIMEOUT
-    quiet = 0
-    with ThreadPoolExecutor(8) as threads:
-        while quiet < 2:
-            found = _find(engine, filters)
-            if time.monotonic() > deadline:
-                raise BackendUnavailable(f"Docker does not get rid of {', '.join(sorted(found))}.\nTry again later.")
-            list(threads.map(lambda identity: _remove(engine, identity), found))
-            quiet = 0 if found else quiet + 1
-            time.sleep(SECOND_LOOK if quiet == 1 else 0.02)
-
-
-def _find(engine: Engine, filters: Iterable[Mapping[str, Any]]) -> set[str]:
-    with engine.asking("list containers") as api:
-        return {found["Id"] for wanted in filters for found in api.containers(all=True, filters=wanted)}
-
-
-def _remove_orphans(engine: Engine) -> list[str]:
-    """Remove the containers that no guard can know of, since their run's folder is gone; return their names."""
-    with engine.asking("list containers") as api:
-        found = {info["Id"]: info for info in api.containers(all=True, filters=mine())}
-    orphans = {key: info for key, info in found.items() if is_orphan(info["Labels"])}
-    for identity in orphans:
-        _remove(engine, identity)
-    return sorted(info["Names"][0].lstrip("/") for info in orphans.values())
+            remove_container(engine, name)

@@ -1,7 +1,7 @@
 """The Docker engine: how it is found, reached and asked, by testcontainers' own settings.
 
-`docker` and `testcontainers` are imported here and in `containertest.backends.docker` only, and only when an
-engine is talked to. Whatever they, requests or urllib3 raise is translated by `Engine.asking`, nowhere else.
+An engine of this machine is asked by `docker_plain`. `docker` and `testcontainers` are imported only where that
+does not do. Whatever they, requests or urllib3 raise is translated by `Engine.asking`, nowhere else.
 
 Read by testcontainers, so that its documentation holds: ``DOCKER_HOST`` and ``DOCKER_TLS_VERIFY``,
 ``~/.testcontainers.properties``, the current docker context, ``TESTCONTAINERS_HOST_OVERRIDE``,
@@ -10,47 +10,28 @@ Read by testcontainers, so that its documentation holds: ``DOCKER_HOST`` and ``D
 
 from __future__ import annotations
 
-import io
-import ipaddress
 import logging
 import os
-import socket
-import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
+from containertest.backends.docker_messages import image_remedy, named_by, no_engine, reason
+from containertest.backends.docker_plain import CONNECT_TIMEOUT, SOCKET, PlainApi, plain_socket
+from containertest.backends.docker_route import LOCAL, Route, find_route, is_local
 from containertest.errors import BackendUnavailable, ConfigError
 
-__all__ = ["Engine", "Image", "Route", "archive"]
+__all__ = ["Engine", "Image", "inspected", "tolerating"]
 
-#: Seconds to connect in; an engine that needs longer hangs.
-CONNECT_TIMEOUT = 5.0
 #: Seconds that one request may take, and that a pull may stand still.
 REQUEST_TIMEOUT = 120.0
 
-_SOCKET = Path("/var/run/docker.sock")
-_DEFAULT = f"unix://{_SOCKET}"
+_DEFAULT = f"unix://{SOCKET}"
 _SEE_LOG = "The Docker engine's own log may say more."
 _log = logging.getLogger("containertest")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a container's port is reached from this process.
-
-    :param host: where to connect to; None: the container's own address.
-    :param bind: the engine's address that the port is published on; None: it is not published.
-    :param network: the network the container has to join; None: the engine's default.
-    """
-
-    host: str | None
-    bind: str | None
-    network: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,15 +52,17 @@ class Image:
 
 
 class Engine:
-    """A connection to a Docker engine, made when it is first used, and made anew in a forked child.
+    """A Docker engine, reached when it is first asked, and anew in a forked child.
 
     :param host: the engine, as in ``DOCKER_HOST``; None: the one that testcontainers would use.
     """
 
     def __init__(self, host: str | None = None) -> None:
         self._host = host
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = 0
+        self._plain: PlainApi | None = None
+        #: testcontainers' client; only where the plain one can't do it.
         self._client: Any = None
         self._route: Route | None = None
 
@@ -87,36 +70,32 @@ class Engine:
     def host(self) -> str:
         """The engine as ``DOCKER_HOST`` would name it, for another process."""
         self._connected()
-        from testcontainers.core.docker_client import get_docker_host
-
-        return self._host or get_docker_host() or _DEFAULT
+        return self._host or (f"unix://{self._plain.path}" if self._plain else _host_by_testcontainers())
 
     @property
     def route(self) -> Route:
         """How containers of this engine are reached."""
-        client = self._connected()
+        self._connected()
         if self._route is None:
-            self._route = _find_route(client)
+            self._route = LOCAL if self._plain else find_route(self._client)
         return self._route
 
     @contextmanager
     def asking(self, doing: str, remedy: str = _SEE_LOG, **attributes: Any) -> Iterator[Any]:
-        """Yield docker's low-level client, and translate every error of docker, requests and urllib3.
+        """Yield docker's low-level client, or a `PlainApi`; translate every error of docker, requests and urllib3.
 
         :param doing: completes "Docker could not …".
         :param remedy: the message's last line.
         :param attributes: set on the error.
         :raises BackendUnavailable: for all of them, and when no engine answers.
         """
-        client = self._connected()
-        from docker.errors import DockerException
-        from requests import RequestException
-        from urllib3.exceptions import HTTPError
-
+        api = self._connected()
         try:
-            yield client.client.api
-        except (DockerException, RequestException, HTTPError, OSError) as error:
-            unavailable = BackendUnavailable(f"Docker could not {doing}: {_reason(error)}.\n{remedy}")
+            yield api
+        except Exception as error:
+            if not _is_of_engine(error):
+                raise
+            unavailable = BackendUnavailable(f"Docker could not {doing}: {reason(error)}.\n{remedy}")
             vars(unavailable).update(attributes)
             raise unavailable from error
 
@@ -133,34 +112,23 @@ class Engine:
         :raises BackendUnavailable: if it is neither there nor to be had.
         """
         self._connected()
-        from docker.errors import ImageNotFound
-        from testcontainers.core.config import testcontainers_config
-
-        image = f"{testcontainers_config.hub_image_name_prefix}{name}"
-        remedy = _image_remedy(image, source)
-        with self.asking(f"get the image {image!r} ({_named_by(source)})", remedy, surprising=True) as api:
-            try:
-                found = api.inspect_image(image)
-            except ImageNotFound:
+        image = name if self._plain else f"{_prefix_by_testcontainers()}{name}"
+        remedy = image_remedy(image, source)
+        with self.asking(f"get the image {image!r} ({named_by(source)})", remedy, surprising=True) as api:
+            found = inspected(api, image)
+            if found is None:
                 self._pull(image)
                 found = api.inspect_image(image)
         return Image(image, found["Id"], tuple(found["Config"].get("Entrypoint") or ()))
 
     def has(self, image: str) -> bool:
         """Whether the engine has an image, by name or id."""
-        self._connected()
-        from docker.errors import ImageNotFound
-
         with self.asking(f"look for the image {image!r}") as api:
-            try:
-                api.inspect_image(image)
-            except ImageNotFound:
-                return False
-        return True
+            return inspected(api, image) is not None
 
     def _pull(self, image: str) -> None:
         _log.warning("Pulling the Docker image %s; this is done once and may take a while", image)
-        client = self._connected()
+        client = self._by_testcontainers()
         client.log_in()
         layers: dict[str, str] = {}
         for event in client.client.api.pull(image, tag=_tag(image), stream=True, decode=True):
@@ -175,29 +143,73 @@ class Engine:
         with self._lock:
             if self._pid != os.getpid():
                 # A forked child must not talk on its parent's sockets.
-                self._client, self._route = _connect(self._host), None
+                self._client, self._route, self._plain = None, None, _plainly(self._host)
+                if self._plain is None:
+                    self._client = _connect(self._host)
                 self._pid = os.getpid()
+            return self._plain or self._client.client.api
+
+    def _by_testcontainers(self) -> Any:
+        with self._lock:
+            self._client = self._client or _connect(self._host)
             return self._client
 
 
-def archive(files: Mapping[str, str]) -> bytes:
-    """A tar of ``files``: readable for every user of the container, since which one the server is differs."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, text in files.items():
-            content = text.encode()
-            info = tarfile.TarInfo(path.lstrip("/"))
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+@contextmanager
+def tolerating(*statuses: int) -> Iterator[None]:
+    """Let the engine refuse what is asked with one of these HTTP statuses."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "status_code", None) not in statuses:
+            raise
+
+
+def inspected(api: Any, image: str) -> Any:
+    """What the engine knows of an image; None if it has it not."""
+    with tolerating(404):
+        return api.inspect_image(image)
+
+
+def _is_of_engine(error: Exception) -> bool:
+    """Whether it is an error of talking to an engine; told without importing what it may come from."""
+    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not roots.isdisjoint(("docker", "requests", "urllib3"))
+
+
+def _plainly(host: str | None) -> PlainApi | None:
+    """The engine to be asked without any library, if that can be; it has answered then."""
+    path = plain_socket(host)
+    if path is None:
+        return None
+    try:
+        api = PlainApi(path, CONNECT_TIMEOUT)
+        api.version()
+        if host is None and not is_local(api):
+            return None
+    except (FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
+        raise BackendUnavailable(no_engine(f"unix://{path}", error)) from error
+    except (OSError, LookupError, TypeError, ValueError):
+        return None  # it answers otherwise than expected: docker's library may know how to talk to it
+    return PlainApi(path, REQUEST_TIMEOUT)
+
+
+def _host_by_testcontainers() -> str:
+    from testcontainers.core.docker_client import get_docker_host
+
+    return get_docker_host() or _DEFAULT
+
+
+def _prefix_by_testcontainers() -> str:
+    from testcontainers.core.config import testcontainers_config
+
+    return str(testcontainers_config.hub_image_name_prefix)
 
 
 def _connect(host: str | None) -> Any:
     """testcontainers' client. Construction asks the engine for its version, so it is alive when this returns."""
-    if host is None and _nowhere_to_look():
-        raise BackendUnavailable(_no_engine(_DEFAULT, FileNotFoundError(2, "No such file or directory")))
     try:
-        from testcontainers.core.docker_client import DockerClient, get_docker_host
+        from testcontainers.core.docker_client import DockerClient
     except ImportError as error:
         raise BackendUnavailable(f"Docker needs testcontainers ({error}).\nRun: pip install testcontainers") from error
     except ValueError as error:  # TESTCONTAINERS_CONNECTION_MODE is parsed at import
@@ -223,17 +235,9 @@ def _connect(host: str | None) -> Any:
     try:
         client = _within(2 * CONNECT_TIMEOUT, lambda: Client(**options))
     except Exception as error:
-        raise BackendUnavailable(_no_engine(host or get_docker_host() or _DEFAULT, error)) from error
+        raise BackendUnavailable(no_engine(host or _host_by_testcontainers(), error)) from error
     client.client.api.timeout = REQUEST_TIMEOUT
     return client
-
-
-def _nowhere_to_look() -> bool:
-    """Whether no engine can be found: told without importing anything, for those who have no Docker."""
-    home = Path.home()
-    config = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
-    named = "DOCKER_HOST" in os.environ or "DOCKER_CONTEXT" in os.environ
-    return not (named or _SOCKET.exists() or config.exists() or (home / ".testcontainers.properties").exists())
 
 
 def _within(seconds: float, call: Callable[[], _T]) -> _T:
@@ -257,76 +261,7 @@ def _within(seconds: float, call: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def _find_route(client: Any) -> Route:
-    from testcontainers.core.config import ConnectionMode
-
-    mode = client.get_connection_mode()
-    if mode is ConnectionMode.bridge_ip:
-        return Route(host=None, bind=None, network=client.find_host_network())
-    host, bind = client.host(), "0.0.0.0"
-    if mode is ConnectionMode.gateway_ip:
-        host = bind = _bridge_gateway(client.client.api)
-    return Route("127.0.0.1", "127.0.0.1") if _is_this_machine(host) else Route(host, bind)
-
-
-def _bridge_gateway(api: Any) -> str:
-    """The engine's machine as other containers see it: the default bridge's own address.
-
-    An engine that was started on an existing bridge does not name it; it is the first of the subnet then.
-    """
-    for config in api.inspect_network("bridge")["IPAM"]["Config"]:
-        if gateway := config.get("Gateway"):
-            return str(gateway)
-        return str(next(ipaddress.ip_network(config["Subnet"]).hosts()))
-    raise OSError("its network 'bridge' has no address")
-
-
-def _is_this_machine(host: str) -> bool:
-    """Whether ``host`` is an address of this machine (or of this container's own network)."""
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except OSError:
-        return False
-    return True
-
-
 def _tag(image: str) -> str | None:
     """ "latest" for an image without tag or digest: docker would pull all tags, or a library's choice of them."""
     name = image.rpartition("/")[2]
     return None if ":" in name or "@" in name else "latest"
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong in one line, without the layers of clients around it."""
-    explanation = getattr(error, "explanation", None)
-    if explanation:
-        return " ".join(str(explanation).split()).rstrip(".")
-    for inner in _causes(error):
-        if isinstance(inner, TimeoutError):
-            return str(inner) if "within" in str(inner) else "it did not answer in time"
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror
-    return " ".join(str(error).split()).rstrip(".")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _no_engine(where: str, error: BaseException) -> str:
-    remedy = "Start Docker (sudo systemctl start docker, or Docker Desktop), or name another engine in DOCKER_HOST."
-    if any(isinstance(cause, PermissionError) for cause in _causes(error)):
-        remedy = "Let this user use Docker: sudo usermod -aG docker $USER, then log in again."
-    return f"No Docker engine answers at {where}: {_reason(error)}.\n{remedy}"
-
-
-def _named_by(source: str) -> str:
-    return "the default" if source == "default" else f"named by {source}"
-
-
-def _image_remedy(image: str, source: str) -> str:
-    correct = "name another one" if source == "default" else f"correct {source}"
-    return f"Fetch it (docker pull {image}), or {correct}; behind a mirror set TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX."

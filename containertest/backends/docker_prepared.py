@@ -26,19 +26,22 @@ from pathlib import Path
 from typing import Any
 
 from containertest.backends.cache import cache_folder
-from containertest.backends.docker_engine import Engine, Image, archive
+from containertest.backends.docker_archive import archive
+from containertest.backends.docker_engine import Engine, Image, inspected, tolerating
 from containertest.backends.docker_labels import LABEL, mine
 from containertest.spec import ContainerSpec, Preparation
 
 __all__ = ["REPOSITORY", "Kept", "Recipe", "prepare", "prune", "recipe_of"]
 
-#: The name of all prepared images; the tag is the key.
+#: The name of all prepared images.
 REPOSITORY = "containertest-prepared"
 #: To be raised when data that older versions of this library have made must not be used any more.
 VERSION = 1
 #: Seconds that making the data may take.
 TIMEOUT = 120
 
+#: What older engines say is the name of an image without one; newer ones say nothing.
+_NAMELESS = "<none>:<none>"
 _BASE, _GENERATION = f"{LABEL}.prepared.base", f"{LABEL}.prepared.generation"
 
 
@@ -70,6 +73,11 @@ class Recipe:
     @property
     def key(self) -> str:
         return _digest(asdict(self))
+
+    @property
+    def tag(self) -> str:
+        """The key, and this cache folder: an image that another one knows of keeps its name."""
+        return f"{self.key}-{_digest(str(cache_folder()))[:8]}"
 
     @property
     def generation(self) -> str:
@@ -146,23 +154,28 @@ def prepare(engine: Engine, recipe: Recipe, name: str, labels: Mapping[str, str]
             return
         password = secrets.token_urlsafe(24)
         with engine.asking(f"prepare the image {recipe.base!r}") as api:
+            former = inspected(api, f"{REPOSITORY}:{recipe.tag}")
             image = _made(api, recipe, name, labels, password)
             recipe.keep(image, password)
+            if image and former:
+                # Its password is lost, as when a cache folder was emptied, and now its name is, too.
+                with tolerating(404, 409):
+                    api.remove_image(former["Id"])
             outdated = mine(f"{_BASE}={recipe.base}")
             _remove_images(api, outdated, keep=recipe.generation)
 
 
 def _made(api: Any, recipe: Recipe, name: str, labels: Mapping[str, str], password: str) -> str | None:
     """Make the image and return its id; None if the image's entry point does not allow it."""
-    api.create_container(
-        recipe.base_id,
-        name=name,
-        entrypoint=list(recipe.entrypoint),
-        command=list(recipe.arguments),
-        environment=dict(recipe.environment),
-        labels={**labels, _BASE: recipe.base, _GENERATION: recipe.generation},
-        host_config=api.create_host_config(network_mode="none", tmpfs=dict.fromkeys(recipe.tmpfs, "")),
-    )
+    config = {
+        "Image": recipe.base_id,
+        "Entrypoint": list(recipe.entrypoint),
+        "Cmd": list(recipe.arguments),
+        "Env": [f"{variable}={value}" for variable, value in recipe.environment.items()],
+        "Labels": {**labels, _BASE: recipe.base, _GENERATION: recipe.generation},
+        "HostConfig": {"NetworkMode": "none", "Tmpfs": dict.fromkeys(recipe.tmpfs, "")},
+    }
+    api.create_container_from_config(config, name)
     api.put_archive(name, "/", archive({recipe.secret_file: f"{password}\n"}))
     api.start(name)
     status = api.wait(name, timeout=TIMEOUT)["StatusCode"]
@@ -170,7 +183,7 @@ def _made(api: Any, recipe: Recipe, name: str, labels: Mapping[str, str], passwo
         return None
     if status != 0:
         raise OSError(f"the container {name} ended with status {status}")
-    return str(api.commit(name, repository=REPOSITORY, tag=recipe.key)["Id"])
+    return str(api.commit(name, repository=REPOSITORY, tag=recipe.tag)["Id"])
 
 
 def prune(engine: Engine) -> list[str]:
@@ -185,17 +198,18 @@ def prune(engine: Engine) -> list[str]:
 
 
 def _remove_images(api: Any, filters: Mapping[str, list[str]], keep: str = "") -> list[str]:
-    """Remove images but for those of the generation ``keep`` and those in use; return their names."""
-    from docker.errors import APIError
+    """Remove images but for those of the generation ``keep`` and those in use; return their names.
 
+    One whose name another one has got is known by its id only.
+    """
     removed = []
     for image in api.images(filters=filters):
         if keep and image["Labels"][_GENERATION] == keep:
             continue
-        for name in image["RepoTags"] or [image["Id"]]:
-            with contextlib.suppress(APIError):
+        for name in [tag for tag in image["RepoTags"] or () if tag != _NAMELESS] or [image["Id"]]:
+            with tolerating(404, 409, 500):
                 api.remove_image(name)
-                _forget(name.rpartition(":")[2])
+                _forget(name.rpartition(":")[2].partition("-")[0])
                 removed.append(name)
     return removed
 

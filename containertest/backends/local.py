@@ -42,6 +42,7 @@ class LocalBackend:
         return f"{spec.title} {programs}" + (f" as user {user.name}" if user else "")
 
     def start(self, spec: ServerSpec, owner: Owner) -> Server:
+        owner.turn()
         user = server_user(spec.local.as_root)
         programs = self._programs(spec).reachable_by(user, spec.title, spec.local.setting)
         folder = DataFolder.choose(owner.session, user)
@@ -57,6 +58,7 @@ class LocalBackend:
                 f"{spec.title} can't be started in {folder.path}: {error}.\n"
                 "If the disk is full, make room or set TMPDIR to another folder."
             ) from error
+        owner.waiting()
         return server
 
     def attach(self, handle: Handle, endpoint: Endpoint) -> Server:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from containertest.migrations import Migrations
     from containertest.servers.leases import Lease
 
-__all__ = ["claim", "clone", "drop", "drop_own", "name_to_find", "template"]
+__all__ = ["administering", "claim", "clone", "drop", "drop_own", "name_to_find", "template"]
 
 
-def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None]) -> str:
+def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None], admin: Any) -> str:
     """The template database that ``migrations`` have run in: made once per run, then the same for all.
 
-    :param prepare: called with a connection after the migrations.
+    :param admin: a connection of `administering`, and ``prepare: called with a connection after the migrations.
     :raises MigrationError: if one fails; then the database is dropped.
     """
     name = f"{_name(lease, migrations)}{_suffix(lease)}"
@@ -35,17 +35,16 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
             if templates.get(name):
                 return name
             templates[name] = False
-        with closing(_maintenance(lease)) as admin:
-            drop(admin, name)
-            _run(admin, "CREATE DATABASE {}", name)
-            try:
-                _build(lease, name, migrations, prepare)
-            except BaseException:
-                # The first error counts; the server may have ended, and its databases with it.
-                with suppress(Exception):
-                    drop(admin, name)
-                raise
-            _end_sessions(admin, name)
+        drop(admin, name)
+        _run(admin, "CREATE DATABASE {}", name)
+        try:
+            _build(lease, name, migrations, prepare)
+        except BaseException:
+            # The first error counts; the server may have ended, and its databases with it.
+            with suppress(Exception):
+                drop(admin, name)
+            raise
+        _end_sessions(admin, name)
         with lease.session.state() as state:
             state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
     return name
@@ -90,9 +89,9 @@ def invalidate(lease: Lease, name: str, generation: str) -> None:
 
 
 def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
-    with closing(postgres.connect(lease.endpoint, name)) as connection:
-        connection.autocommit = True
-        if migrations:
+    if migrations:
+        with closing(postgres.connect(lease.endpoint, name)) as connection:
+            connection.autocommit = True
             migrations.run(connection, postgres.url(lease.endpoint, name))
     # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
     with closing(postgres.connect(lease.endpoint, name)) as connection:
@@ -100,26 +99,26 @@ def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Call
         prepare(connection)
 
 
-def claim(lease: Lease, source: str, wanted: str, purpose: str) -> str:
+def claim(lease: Lease, source: str, wanted: str, purpose: str, admin: Any) -> str:
     """Clone a database for this process from ``source``: ``wanted``, or ``wanted_2``, ``wanted_3``, ….
 
     One that a dead process of the run had is dropped and its name taken; so is the one that this process has
     for the same purpose already.
 
     :param purpose: tells apart several databases of one process.
-
+    :param admin: a connection of `administering`.
     :raises BackendUnavailable: if the role may not create databases.
     """
     name = _reserve(lease, wanted, [*myself(), purpose])
-    clone(lease, name, source)
+    clone(name, source, admin)
     return name
 
 
-def clone(lease: Lease, name: str, source: str) -> None:
+def clone(name: str, source: str, admin: Any) -> None:
     """Make the database ``name`` a fresh copy of ``source``, with the settings and grants that belong to it."""
     from containertest.reset.pg_clone import clone_database
 
-    with closing(_maintenance(lease)) as admin, _explained(admin), admin.cursor() as cursor:
+    with _explained(admin), admin.cursor() as cursor:
         drop_own(admin, name)
         clone_database(cursor, source, name)
 
@@ -160,7 +159,7 @@ def put_aside(lease: Lease, name: str, test: str) -> str:
         state["kept"].append(kept)
         # On a server of others, too, `prune` has to find it.
         state["servers"][lease.key]["databases"][kept] = [*myself(), "kept"]
-    with closing(_maintenance(lease)) as admin:
+    with administering(lease) as admin:
         _end_sessions(admin, name)
         _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
     return kept
@@ -172,7 +171,7 @@ def _plain(name: str) -> str:
 
 def give_up(lease: Lease, name: str) -> None:
     """Drop the database ``name`` and let others have the name."""
-    with closing(_maintenance(lease)) as admin:
+    with administering(lease) as admin:
         drop_own(admin, name)
     with lease.session.state() as state:
         state["servers"].get(lease.key, {"databases": {}})["databases"].pop(name, None)
@@ -236,7 +235,10 @@ def _explained(admin: psycopg2.extensions.connection) -> Iterator[None]:
         ) from error
 
 
-def _maintenance(lease: Lease) -> psycopg2.extensions.connection:
-    connection = postgres.connect(lease.endpoint)
-    connection.autocommit = True
-    return connection
+@contextmanager
+def administering(lease: Lease) -> Iterator[psycopg2.extensions.connection]:
+    """An autocommit connection to a database that is nobody's own; closed at the end."""
+    connection, lease.spare = lease.spare or postgres.connect(lease.endpoint), None
+    with closing(connection):
+        connection.autocommit = True
+        yield connection

@@ -8,34 +8,52 @@ entry of ``state["servers"]`` is a `dict` with the server's endpoint, its handle
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from containertest import backends
 from containertest.backends.base import Backend, Handle, Owner, Server
-from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout, last_lines
+from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import Process, alive, myself
+from containertest.servers import death
 from containertest.servers.borrowed import borrow_logical_database
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
-from containertest.session import Session, write_private
+from containertest.services.common import Met
+from containertest.session import Session
 from containertest.spec import Endpoint, ServerSpec
-from containertest.wait import Connection, poll, until_ready
+from containertest.wait import Connection, WaitStrategy, until_ready
 
-__all__ = ["Lease", "died", "exclusive", "key_of", "quietly", "release", "remember_baseline", "shared"]
+__all__ = ["Hooks", "Lease", "exclusive", "key_of", "quietly", "release", "remember_baseline", "shared"]
 
 log = logging.getLogger("containertest")
 
-#: Seconds in which a server that does not answer either comes back or is seen to have ended.
-DYING = 5.0
-IN_USE = "a test was using it"
 
 SERVICES: dict[str, Any] = {"postgres": postgres_service, "redis": redis_service}
+
+
+def _nothing() -> None: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is called while a server is got, so that several can be started at the same time.
+
+    :param turn: before it is started; may wait.
+    :param meanwhile: in a thread, while the server starts without needing this process.
+    :param under_way: when it is on its way, is found running, or will not be; maybe more than once.
+    """
+
+    turn: Callable[[], object] = _nothing
+    meanwhile: Callable[[], object] = _nothing
+    under_way: Callable[[], object] = _nothing
+
+
+NO_HOOKS = Hooks()
 
 
 @dataclass
@@ -45,6 +63,7 @@ class Lease:
     :param key: its entry in the run's state.
     :param version: as in "15.4".
     :param ours: whether this call started it.
+    :param spare: a connection left from making sure that it answers, for the first who needs one.
     :param baseline: what `remember_baseline` was told by the process that started it.
     """
 
@@ -55,13 +74,14 @@ class Lease:
     version: str
     ours: bool
     baseline: str = field(default="", repr=False)
+    spare: Any = field(default=None, repr=False)
 
     @property
     def is_external(self) -> bool:
         return self.server.backend == "external"
 
 
-def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
+def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks = NO_HOOKS) -> Lease:
     """The run's server for ``spec``: whoever needs it first starts it, the others attach.
 
     :param wanted: the backend asked for.
@@ -71,8 +91,11 @@ def shared(session: Session, spec: ServerSpec, wanted: str, timeout: float) -> L
     :raises ServerDied: if it ends while starting.
     """
     key = key_of(spec)
-    with session.lock(key):
-        return _attached(session, key, spec, timeout) or _started(session, key, spec, wanted, timeout)
+    try:
+        with session.lock(key):
+            return _attached(session, key, spec, timeout, hooks) or _started(session, key, spec, wanted, timeout, hooks)
+    finally:
+        hooks.under_way()
 
 
 def key_of(spec: ServerSpec) -> str:
@@ -80,7 +103,9 @@ def key_of(spec: ServerSpec) -> str:
     return f"{spec.service}-{spec.identity}"
 
 
-def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, purpose: str) -> Lease:
+def exclusive(
+    session: Session, spec: ServerSpec, wanted: str, timeout: float, purpose: str, hooks: Hooks = NO_HOOKS
+) -> Lease:
     """A server for this process alone: one that a dead process of the run had, else a new one.
 
     :param purpose: tells apart several servers of the same spec in one process.
@@ -88,12 +113,12 @@ def exclusive(session: Session, spec: ServerSpec, wanted: str, timeout: float, p
     kind = f"{key_of(spec)}-{purpose}"
     if key := _free_server(session, kind):
         try:
-            if lease := _attached(session, key, spec, min(timeout, DYING)):
+            if lease := _attached(session, key, spec, min(timeout, death.DYING)):
                 return lease
         except StartupTimeout:
             # It runs, but does not answer: a dead process left it paused, or in a script without an end.
             _forget(session, key, _server(session, key))
-    return _started(session, f"{kind}-{'-'.join(myself())}", spec, wanted, timeout)
+    return _started(session, f"{kind}-{'-'.join(myself())}", spec, wanted, timeout, hooks)
 
 
 def _free_server(session: Session, kind: str) -> str:
@@ -119,7 +144,7 @@ def _server(session: Session, key: str) -> Server:
     return backends.get(entry["backend"]).attach(handle, Endpoint(**entry["endpoint"]))
 
 
-def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> Lease | None:
+def _attached(session: Session, key: str, spec: ServerSpec, timeout: float, hooks: Hooks = NO_HOOKS) -> Lease | None:
     """The running server of entry ``key``; None (and the entry is dropped) when it is not there any more.
 
     :raises StartupTimeout: if it runs, but does not answer for ``timeout`` seconds.
@@ -130,19 +155,20 @@ def _attached(session: Session, key: str, spec: ServerSpec, timeout: float) -> L
         if entry is None:
             return None
         entry["users"] = [*_others(entry, me), me]
+    hooks.under_way()
     endpoint = Endpoint(**entry["endpoint"])
     server = _server(session, key)
     try:
-        until_ready(server, spec.title, Connection(), spec.probe, timeout)
+        met = _met(server, spec, endpoint.password, Connection(), timeout)
     except ServerDied as error:
         if entry["backend"] == "external":
             # What it holds of ours is still to be given back: the entry stays.
             where = f"{spec.title} at {endpoint.host}:{endpoint.port}"
             raise BackendUnavailable(f"{where} does not answer any more.\nStart it again.") from error
-        _epitaph(session, server)
+        death.epitaph(session, server)
         _forget(session, key, server)
         return None
-    return Lease(session, key, server, endpoint, entry["version"], ours=False, baseline=entry["baseline"])
+    return Lease(session, key, server, endpoint, met.version, False, entry["baseline"], met.connection)
 
 
 def remember_baseline(lease: Lease, baseline: str) -> None:
@@ -152,23 +178,31 @@ def remember_baseline(lease: Lease, baseline: str) -> None:
         state["servers"][lease.key]["baseline"] = baseline
 
 
-def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float) -> Lease:
+def _met(server: Server, spec: ServerSpec, password: str | None, strategy: WaitStrategy, timeout: float) -> Met:
+    """Wait until a server can be met; its password is the one given then."""
+    met: list[Met] = []
+    meet = SERVICES[spec.service].meet
+    until_ready(server, spec.title, strategy, lambda it: met.append(meet(it, password, spec.title)), timeout)
+    return met[0]
+
+
+def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks) -> Lease:
     backend = _backend(session, spec, wanted)
 
     def record(handle: Handle) -> None:
         session.record({**handle, "backend": backend.name})
-        # Now all is there that it takes to start the server, and this process will have to wait for it.
-        threading.Thread(target=_load_what_comes_next, name="containertest-load").start()
 
-    server = backend.start(spec, Owner(session.id, session.folder, record))
-    service = SERVICES[spec.service]
+    def waiting() -> None:
+        threading.Thread(target=hooks.meanwhile, name="containertest-load").start()
+
+    server = backend.start(spec, Owner(session.id, session.folder, record, hooks.turn, waiting))
+    hooks.under_way()
     try:
-        until_ready(server, spec.title, spec.wait, spec.probe, timeout)
         if not isinstance(spec.wait, Connection):
-            # A log line or a port may come too early (Docker's own proxy listens first), and we connect next.
-            until_ready(server, spec.title, Connection(spec.wait.timeout), spec.probe, timeout)
-        endpoint = service.settle(server.endpoint, spec.password) if backend.name != "external" else server.endpoint
-        version = service.version(endpoint, spec.title)
+            # A log line or a port may come too early (Docker's own proxy listens first): we connect all the same.
+            until_ready(server, spec.title, spec.wait, spec.probe, timeout)
+        password = server.endpoint.password if backend.name == "external" else spec.password
+        endpoint, version, connection = _met(server, spec, password, Connection(spec.wait.timeout), timeout)
         if backend.name == "external" and spec.service == "redis":
             # Noted first, for good and under a name that nobody attaches to: the guard gives back what is lent
             # to this run, but only on servers it knows, and this endpoint's database is not ours to use.
@@ -180,14 +214,7 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
         raise
     _enter(session, key, server, endpoint, version)
     log.debug("%s %s on %s at %s:%s", spec.title, version, backend.name, endpoint.host, endpoint.port)
-    return Lease(session, key, server, endpoint, version, ours=True)
-
-
-def _load_what_comes_next() -> None:
-    """Load what a started server is used with: with the drivers, 0.2 s of work."""
-    for name in ("containertest.reset.postgres", "containertest.reset.redis"):
-        with suppress(ImportError):  # is raised again where it is needed
-            importlib.import_module(name)
+    return Lease(session, key, server, endpoint, version, ours=True, spare=connection)
 
 
 def _backend(session: Session, spec: ServerSpec, wanted: str) -> Backend:
@@ -256,44 +283,3 @@ def quietly(doing: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.warning("could not %s: %s", doing, error)
-
-
-def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str = IN_USE) -> ServerDied | None:
-    """The error that says that the server has ended; None when it still answers.
-
-    A server that has just been killed may look alive for a moment: wait until it either answers or is gone.
-
-    :param doing: completes "PostgreSQL ended while …".
-    """
-
-    def answers() -> bool:
-        with suppress(Exception):
-            probe(lease.endpoint)
-            return True
-        return False
-
-    def is_gone() -> bool:
-        return _is_replaced(lease) or not lease.server.alive()
-
-    if not _is_replaced(lease) and (answers() or not poll(lambda: is_gone() or answers(), DYING) or not is_gone()):
-        return None
-    return ServerDied(
-        f"{title} on {lease.server.backend} ended while {doing}.\n"
-        f"The next test gets a new one. Its last log lines:\n{_epitaph(lease.session, lease.server)}"
-    )
-
-
-def _is_replaced(lease: Lease) -> bool:
-    """Whether another process of the run has found the server dead and started a new one, maybe on the same port."""
-    with lease.session.state() as state:
-        entry = state["servers"].get(lease.key)
-    return not entry or bool(entry["handle"] != lease.server.handle["id"])
-
-
-def _epitaph(session: Session, server: Server) -> str:
-    """The last log lines of a server that has ended: kept for all processes, since the first one removes it."""
-    file = session.folder / f"{server.handle['id']}.ended"
-    with session.lock("epitaphs"):
-        if not file.exists():
-            write_private(file, last_lines(server.logs()))
-        return file.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import hashlib
+import importlib
 import logging
 import os
 import secrets
@@ -21,18 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from containertest.errors import BackendUnavailable, NotStarted, ServerDied
 from containertest.migrations import Migrations
-from containertest.servers import databases, kept, leases
+from containertest.servers import databases, death, kept, leases
 from containertest.servers.leases import Lease, quietly
+from containertest.servers.parts import PostgresPart, RedisPart
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
-from containertest.session import Session, write_private
+from containertest.session import Session
 from containertest.spec import ServerSpec
 from containertest.wait import poll
 
 if TYPE_CHECKING:
-    from containertest.reset.postgres import PostgresReset
-    from containertest.reset.redis import RedisReset
     from containertest.services.postgres import Postgres
     from containertest.services.redis import Redis
     from containertest.settings import Settings
@@ -47,15 +47,17 @@ INTERVAL = 0.2
 #: The stacks of this process, and the lock for making one. A child made by fork begins with none.
 _stacks: dict[str, Stack] = {}
 _lock = threading.RLock()
+#: Held while something of the whole process is changed for the time of loading.
+_loading = threading.Lock()
 #: What a fork left of the parent's stacks. Kept, since closing their connections would end the parent's.
 _of_parents: list[dict[str, Stack]] = []
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock, _loading
     _of_parents.append(dict(_stacks))
     _stacks.clear()
-    _lock = threading.RLock()
+    _lock, _loading = threading.RLock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -92,17 +94,13 @@ class Stack:
         self._taken, self._stale = False, False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
-        #: Name and generation of the template database.
-        self._template = "", ""
         #: Seconds to wait for the backend itself to come back, as when a Docker engine is restarted.
         self._patience = settings.startup_timeout
-        self._postgres: RunningPostgres | None = None
-        self._redis: RunningRedis | None = None
-        self._database_reset: PostgresReset | None = None
-        self._redis_reset: RedisReset | None = None
+        self._postgres: PostgresPart | None = None
+        self._redis: RedisPart | None = None
 
     def __repr__(self) -> str:
-        return ", ".join(repr(running) for running in (self._postgres, self._redis) if running)
+        return ", ".join(repr(part.running) for part in self._parts())
 
     @classmethod
     def get(
@@ -151,10 +149,11 @@ class Stack:
             template = databases.name_to_find(self._scripts) if postgres else ""
             kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
         session = Session.join(self.settings.keep_alive)
-        future = _in_background(lambda: self._start_redis(session, redis)) if redis else None
+        under_way = threading.Event()
+        future = _in_background(lambda: self._start_redis(session, redis, under_way)) if redis else None
         try:
             if postgres:
-                self._start_postgres(session, postgres)
+                self._start_postgres(session, postgres, under_way)
         except Exception:
             if future and not future.exception():
                 with quietly("give Redis back"):
@@ -174,40 +173,35 @@ class Stack:
     def _finish_redis(self, future: Future[Lease] | None) -> None:
         if future is None:
             return
-        from containertest.reset.redis import RedisReset
-
         try:
-            lease = future.result()
-            self._redis = RunningRedis(lease)
-            whole, client = not lease.is_external, self._redis.client
-            self._redis_reset = RedisReset(client, whole_server=whole, first=lease.baseline)
-            if not lease.baseline:
-                leases.remember_baseline(lease, self._redis_reset.first_settings)
-            self._redis_reset.restore()
+            self._redis = RedisPart(future.result())
         except BaseException:
             if self._postgres:
                 with quietly("give PostgreSQL back"):
-                    self._give_postgres_back(self._postgres)
-                self._postgres = self._database_reset = None
+                    self._postgres.give_back()
+                self._postgres = None
             raise
 
-    def _start_redis(self, session: Session, spec: ServerSpec) -> Lease:
-        return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key)
+    def _start_redis(self, session: Session, spec: ServerSpec, postgres_under_way: threading.Event) -> Lease:
+        """Get a Redis server: after PostgreSQL, which needs longer once it is on its way."""
+        alone = self._wanted[0] is None
+        hooks = leases.Hooks(
+            turn=(lambda: None) if alone else postgres_under_way.wait,
+            meanwhile=lambda: _load("redis") if alone else None,
+        )
+        return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key, hooks)
 
-    def _start_postgres(self, session: Session, spec: ServerSpec) -> None:
-        from containertest.reset.pg_baseline import TemplateLost
-
-        lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout)
+    def _start_postgres(self, session: Session, spec: ServerSpec, under_way: threading.Event) -> None:
+        wanted = self._wanted[0]
+        assert wanted is not None
+        needed = ("postgres",) if self._wanted[1] is None else ("postgres", "redis")
+        hooks = leases.Hooks(meanwhile=lambda: _load(*needed), under_way=under_way.set)
+        lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout, hooks)
         try:
-            try:
-                self._take_database(lease)
-            except TemplateLost:
-                # The server was restarted by a crash, which empties unlogged tables.
-                databases.invalidate(lease, *self._template)
-                self._take_database(lease)
+            self._postgres = PostgresPart(lease, self._scripts, wanted.dbname, self.key, self.settings.strict)
         except BaseException as error:
             doing = "its databases were made"
-            dead = is_lost(error) and leases.died(lease, spec.title, spec.probe, doing)
+            dead = death.is_lost(error) and death.died(lease, spec.title, spec.probe, doing)
             if lease.ours:
                 with quietly("give PostgreSQL back"):
                     leases.release(lease)
@@ -215,32 +209,10 @@ class Stack:
                 raise dead from error
             raise
 
-    def _take_database(self, lease: Lease) -> None:
-        from containertest.reset.postgres import prepare_template
-
-        template = databases.template(lease, self._scripts, prepare_template)
-        self._template = template, databases.generation(lease, template)
-        name = databases.claim(lease, template, self._wanted[0].dbname, self.key)  # type: ignore[union-attr]
-        self._postgres = RunningPostgres(lease, name, template)
-        self._database_reset = self._new_reset(self._postgres)
-
-    def _new_reset(self, running: RunningPostgres) -> PostgresReset:
-        from containertest.reset.postgres import PostgresReset
-
-        return PostgresReset(running, strict=self.settings.strict)
-
-    def _give_postgres_back(self, running: RunningPostgres) -> None:
-        running.close()
-        if running.lease.ours:
-            leases.release(running.lease)
-        else:
-            databases.give_up(running.lease, running.name)
-        self._postgres = None
-
     def _announce(self, session: Session) -> None:
         """Log once per run which backend was taken, and the versions."""
-        both = {"PostgreSQL": self._postgres, "Redis": self._redis}
-        text = ", ".join(f"{title} {it.version} on {it.backend}" for title, it in both.items() if it)
+        running = [(part.title, part.running) for part in self._parts()]
+        text = ", ".join(f"{title} {it.version} on {it.backend}" for title, it in running)
         with session.state() as state:
             if text in state["announced"]:
                 return
@@ -251,18 +223,28 @@ class Stack:
     def postgres(self) -> RunningPostgres:
         if self._postgres is None:
             raise NotStarted(_missing("PostgreSQL", "postgres", needed=self._wanted[0] is not None))
-        return self._postgres
+        return self._postgres.running
 
     @property
     def redis(self) -> RunningRedis:
         if self._redis is None:
             raise NotStarted(_missing("Redis", "redis", needed=self._wanted[1] is not None))
-        return self._redis
+        with self.watched():
+            _ = self._redis.reset
+        return self._redis.running
+
+    def running(self) -> dict[str, RunningPostgres | RunningRedis]:
+        """The running services by their names, "postgres" and "redis"."""
+        found: dict[str, RunningPostgres | RunningRedis] = {}
+        if self._postgres:
+            found["postgres"] = self.postgres
+        if self._redis:
+            found["redis"] = self.redis
+        return found
 
     def reset_database(self) -> None:
         _ = self.postgres
-        if self._database_reset:
-            resetting = self._database_reset
+        if self._postgres and (resetting := self._postgres.reset):
             with self.watched():
                 self._in_spite_of_a_crash(lambda: resetting.reset(self.culprit))
 
@@ -275,7 +257,7 @@ class Stack:
             self._new_template()
         except Exception as error:
             # One killed backend, and PostgreSQL restarts them all: that is no reason for the next test to fail.
-            if not (is_lost(error) and self._recovers()):
+            if not (death.is_lost(error) and self._recovers()):
                 raise
             self._new_template()
 
@@ -295,21 +277,23 @@ class Stack:
     def _new_template(self) -> None:
         """Run the migrations anew on the same server, and take a new database from them."""
         log.warning("PostgreSQL was restarted by a crash: its databases are made anew")
-        databases.invalidate(self.postgres.lease, *self._template)
+        if self._postgres:
+            self._postgres.invalidate()
         self._let_go()
         self._start_again()
 
     def reset_redis(self) -> None:
         _ = self.redis
-        if self._redis_reset:
+        if self._redis:
             with self.watched():
-                self._redis_reset.reset()
+                self._redis.reset.reset()
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
         self.ready()
-        if self._redis_reset and self._database_reset:
-            self._redis_reset.begin()
+        if self._redis and self._postgres and self._postgres.reset:
+            with self.watched():
+                self._redis.reset.begin()
         try:
             if self._postgres:
                 self.reset_database()
@@ -321,10 +305,9 @@ class Stack:
         """Make what is there now the baseline; ``taken`` by a manager, until that is stopped."""
         self._taken = taken
         with self.watched():
-            if self._database_reset:
-                self._database_reset.snapshot()
-            if self._redis_reset:
-                self._redis_reset.snapshot()
+            for part in self._parts():
+                if part.reset:
+                    part.reset.snapshot()
 
     def forget_snapshot(self) -> None:
         """Go back to what the migrations left when the stack is used again, if a manager made a snapshot."""
@@ -335,10 +318,10 @@ class Stack:
         self.loaded, self._taken, self._stale = None, False, False
         self.ready()
         with self.watched():
-            if self._redis_reset:
-                self._redis_reset.restore()
-            if self._database_reset:
-                self._in_spite_of_a_crash(self._database_reset.restore)
+            if self._redis:
+                self._redis.reset.restore()
+            if self._postgres and self._postgres.reset:
+                self._in_spite_of_a_crash(self._postgres.reset.restore)
 
     def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:
         from containertest import fixtures
@@ -354,11 +337,11 @@ class Stack:
     def environ(self) -> dict[str, str]:
         variables: dict[str, Any] = {}
         if self._postgres:
-            it = self._postgres
+            it = self.postgres
             variables |= {"DATABASE_URL": it.url, "PGHOST": it.host, "PGPORT": it.port, "PGUSER": it.username}
             variables |= {"PGPASSWORD": it.password, "PGDATABASE": it.dbname}
         if self._redis:
-            server = self._redis
+            server = self.redis
             variables |= {"REDIS_URL": server.url, "REDIS_HOST": server.host, "REDIS_PORT": server.port}
             variables |= {"REDIS_PASSWORD": server.password}
         return {name: str(value or "") for name, value in variables.items()}
@@ -372,31 +355,16 @@ class Stack:
 
         To be asked after any failure: code under test may have made something else of a lost connection.
         """
-        watched = (
-            ("PostgreSQL", self._postgres, postgres_service.probe),
-            ("Redis", self._redis, redis_service.probe),
-        )
-        for title, running, probe in watched:
-            if running and (error := leases.died(running.lease, title, probe)):
+        for part in self._parts():
+            if error := death.died(part.lease, part.title, part.probe):
                 return error
         return None
 
     def keep(self, test: str) -> None:
         """Put the database aside as the failed ``test`` left it, with its server, and go on with a new one."""
-        if not self._postgres or not self._database_reset:
-            return
-        running = self._postgres
-        running.close()
-        name = databases.put_aside(running.lease, running.name, test)
-        databases.clone(running.lease, running.name, running.template)
-        self.loaded = None
-        self._database_reset = self._new_reset(running)
-        # No log has a password: psql, and whatever is made with libpq, finds it in the file that the URL names.
-        endpoint = running.lease.endpoint
-        passfile = running.lease.session.folder / "pgpass"
-        write_private(passfile, postgres_service.pgpass(endpoint))
-        shown = replace(endpoint, password=None, parameters={**endpoint.parameters, "passfile": str(passfile)})
-        log.warning("%s failed; its database is kept: %s", test, postgres_service.url(shown, name))
+        if self._postgres:
+            self._postgres.keep(test)
+            self.loaded = None
 
     def hand_over(self) -> None:
         """Leave the servers to another program, which may do with the database whatever it likes.
@@ -404,24 +372,19 @@ class Stack:
         Nothing of ours stays in it, no connection to it is open, and it is not reset any more.
         """
         if self._postgres:
-            from containertest.reset import pg_prepare
-
-            pg_prepare.remove(self._postgres.connection)
-            self._database_reset = None
-        for running in (self._postgres, self._redis):
-            if running:
-                running.close()
-        if self._redis_reset:
-            self._redis_reset.close()
+            self._postgres.hand_over()
+        if self._redis:
+            self._redis.close()
 
     def _let_go(self) -> None:
         """Forget servers of which one has ended; one that lives is found again by `start`."""
-        for thing in (self._redis_reset, self._postgres, self._redis):
-            if thing:
-                with suppress(Exception):
-                    thing.close()
-        self._postgres, self._redis, self._database_reset, self._redis_reset = None, None, None, None
-        self.loaded = None
+        for part in self._parts():
+            with suppress(Exception):
+                part.close()
+        self._postgres = self._redis = self.loaded = None
+
+    def _parts(self) -> list[PostgresPart | RedisPart]:
+        return [part for part in (self._postgres, self._redis) if part]
 
     def _start_again(self) -> None:
         """Get new servers; wait for a Docker engine that is being restarted, but not for the same one twice."""
@@ -454,6 +417,23 @@ class _Watched:
             raise dead from error
 
 
+def _load(*names: str) -> None:
+    """Load what servers are used with: with the drivers, 0.2 s of work, in which other threads go on.
+
+    They wait for a server much of the time, and each time it answers they would wait 5 ms to go on, as long as a
+    thread may keep the others from running. Source: the manual of ``sys.setswitchinterval``.
+    """
+    with _loading:
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(min(before, 0.0005))
+        try:
+            for name in names:
+                with suppress(ImportError):  # is raised again where it is needed
+                    importlib.import_module(f"containertest.reset.{name}")
+        finally:
+            sys.setswitchinterval(before)
+
+
 def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
     """Call it in a thread that nothing waits for when Ctrl-C ends this process in the middle of a long pull."""
     future: Future[Lease] = Future()
@@ -466,19 +446,6 @@ def _in_background(call: Callable[[], Lease]) -> Future[Lease]:
 
     threading.Thread(target=run, name="containertest", daemon=True).start()
     return future
-
-
-def is_lost(error: BaseException | None) -> bool:
-    """Whether ``error``, or what caused it, may be the loss of a connection."""
-    import psycopg2
-    import redis
-
-    lost = (psycopg2.OperationalError, psycopg2.InterfaceError, redis.ConnectionError, redis.TimeoutError, OSError)
-    while error is not None:
-        if isinstance(error, lost):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _missing(title: str, argument: str, needed: bool) -> str:

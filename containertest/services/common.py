@@ -5,15 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from containertest.errors import ConfigError
+from containertest.spec import Endpoint
 from containertest.wait import WaitStrategy
 
 if TYPE_CHECKING:
     from containertest.settings import Settings
 
-__all__ = ["check", "chosen_image", "identity"]
+__all__ = ["Met", "check", "chosen_image", "identity"]
+
+
+class Met(NamedTuple):
+    """A server that has answered.
+
+    :param endpoint: where, and with which password from now on.
+    :param version: as in "15.4".
+    :param connection: by which it answered, still open; None if it was closed.
+    """
+
+    endpoint: Endpoint
+    version: str
+    connection: Any
 
 
 def check(server: Any, ours: Mapping[str, str]) -> None:

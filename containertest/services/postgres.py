@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import check, chosen_image, identity
+from containertest.services.common import Met, check, chosen_image, identity
 from containertest.services.programs import postgres_folders
 from containertest.spec import ContainerSpec, Endpoint, EntryPoint, LocalPlace, LocalSpec, Preparation, ServerSpec
 from containertest.wait import Connection, LogLine, WaitStrategy
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from containertest.settings import Settings
 
-__all__ = ["MINIMUM", "Postgres", "connect", "settle", "spec", "url", "version"]
+__all__ = ["MINIMUM", "Postgres", "connect", "meet", "spec", "url"]
 
 #: The lowest major version that works.
 MINIMUM = 13
@@ -180,7 +180,7 @@ def _options(options: Mapping[str, str]) -> list[str]:
 
 def _initdb_options() -> list[str]:
     locale = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
-    return ["--no-sync", "--encoding=UTF8", f"--locale={locale}"]
+    return ["--no-sync", "--encoding=UTF8", f"--locale={locale}", "--auth-host=scram-sha-256"]
 
 
 def _initialise(place: LocalPlace, username: str) -> Iterable[Sequence[str]]:
@@ -188,7 +188,7 @@ def _initialise(place: LocalPlace, username: str) -> Iterable[Sequence[str]]:
         str(place.programs["initdb"]),
         f"--pgdata={place.data}",
         f"--username={username}",
-        "--auth=scram-sha-256",
+        "--auth-local=scram-sha-256",
         f"--pwfile={place.password_file}",
         *_initdb_options(),
     ]
@@ -225,29 +225,16 @@ def probe(endpoint: Endpoint) -> None:
     connect(endpoint, connect_timeout=2).close()
 
 
-def settle(endpoint: Endpoint, password: str) -> Endpoint:
-    """Give the superuser the run's ``password``, where the server runs on data made with another one."""
-    if endpoint.password == password:
-        return endpoint
-    from psycopg2 import sql
+def meet(endpoint: Endpoint, password: str | None, title: str = "PostgreSQL") -> Met:
+    """Connect, and give the superuser the run's ``password`` where the server runs on data made with another one.
 
-    connection = connect(endpoint)
+    :return: with the connection, in autocommit mode: who comes next needs one.
+    :raises BackendUnavailable: if the server is older than `MINIMUM`.
+    :raises psycopg2.OperationalError: while the server is not ready.
+    """
+    connection = connect(endpoint, connect_timeout=2)
     try:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(password)))
-    finally:
-        connection.close()
-    return replace(endpoint, password=password)
-
-
-def version(endpoint: Endpoint, title: str = "PostgreSQL") -> str:
-    """Ask a server for its version, as in "15.4".
-
-    :raises BackendUnavailable: if it is older than `MINIMUM`.
-    """
-    connection = connect(endpoint)
-    try:
         text = str(connection.get_parameter_status("server_version")).split()[0]
         if connection.server_version < MINIMUM * 10000:
             raise BackendUnavailable(
@@ -255,9 +242,19 @@ def version(endpoint: Endpoint, title: str = "PostgreSQL") -> str:
                 "Name a newer image in CONTAINERTEST_POSTGRES_IMAGE, a newer server in CONTAINERTEST_POSTGRES_URL,\n"
                 "or newer programs in CONTAINERTEST_POSTGRES_BIN."
             )
-        return text
-    finally:
+        if password != endpoint.password:
+            _change_password(connection, password)
+        return Met(replace(endpoint, password=password), text, connection)
+    except BaseException:
         connection.close()
+        raise
+
+
+def _change_password(connection: psycopg2.extensions.connection, password: str | None) -> None:
+    from psycopg2 import sql
+
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(password)))
 
 
 def url(endpoint: Endpoint, dbname: str) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import check, chosen_image, identity
+from containertest.services.common import Met, check, chosen_image, identity
 from containertest.services.programs import redis_folders
+from containertest.services.redis_plain import ask
 from containertest.spec import ContainerSpec, Endpoint, LocalPlace, LocalSpec, ServerSpec
 from containertest.wait import Connection, WaitStrategy
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from containertest.settings import Settings
 
-__all__ = ["MINIMUM", "Redis", "connect", "settle", "spec", "url", "version"]
+__all__ = ["MINIMUM", "Redis", "connect", "meet", "spec", "url"]
 
 #: The lowest version that works.
 MINIMUM = (6, 0)
@@ -151,42 +152,25 @@ def connect(endpoint: Endpoint, **kwargs: Any) -> redis.Redis:
 
 
 def probe(endpoint: Endpoint) -> None:
-    """PING; raises while the server is not ready.
-
-    Without retries: redis-py 6 and later repeats a refused connection for seconds by itself.
-    """
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    client = connect(endpoint, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, socket_timeout=2)
-    try:
-        client.ping()
-    finally:
-        client.close()
+    """PING; raises while the server is not ready."""
+    ask(endpoint, ["PING"], tls="tls" in endpoint.parameters)
 
 
-def settle(endpoint: Endpoint, password: str) -> Endpoint:
-    """Nothing to settle: a Redis server starts empty, with the run's password."""
-    return endpoint
-
-
-def version(endpoint: Endpoint, title: str = "Redis") -> str:
-    """Ask a server for its version, as in "7.0.15".
+def meet(endpoint: Endpoint, password: str | None, title: str = "Redis") -> Met:
+    """Ask a server for its version. A Redis starts empty, with the run's password: that need not be changed.
 
     :raises BackendUnavailable: if it is older than `MINIMUM`.
+    :raises OSError: while the server is not ready.
     """
-    client = connect(endpoint)
-    try:
-        text = str(client.info("server")["redis_version"])
-    finally:
-        client.close()
+    _, info = ask(endpoint, ["PING"], ["INFO", "server"], tls="tls" in endpoint.parameters)
+    text = info.partition("redis_version:")[2].split()[0]
     if tuple(int(part) for part in text.split(".")[:2]) < MINIMUM:
         raise BackendUnavailable(
             f"{title} at {endpoint.host}:{endpoint.port} is version {text}, but 6.0 or newer is needed.\n"
             "Name a newer image in CONTAINERTEST_REDIS_IMAGE, a newer server in CONTAINERTEST_REDIS_URL,\n"
             "or a newer program in CONTAINERTEST_REDIS_BIN."
         )
-    return text
+    return Met(endpoint, text, None)
 
 
 def url(endpoint: Endpoint) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from containertest.backends import docker as backend_module
+from containertest.backends import docker_create, docker_engine, docker_removal
 from containertest.backends.base import Handle, Owner, Server
 from containertest.backends.docker import DockerBackend, prune
 from containertest.errors import BackendUnavailable, ConfigError, ServerDied
@@ -44,6 +44,12 @@ class DockerCase(unittest.TestCase):
         self.owner = Owner(self.session, self.folder, self.record)
         self.backend = DockerBackend()
         self.addCleanup(self.backend.remove, self.session, {})
+
+    def without_the_plain_way(self) -> None:
+        """Have the engine asked by docker's library, as all are that aren't behind a socket of this machine."""
+        patch = mock.patch.object(docker_engine, "plain_socket", return_value=None)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def record(self, handle: Handle) -> None:
         self.recorded[handle["id"]] = handle
@@ -121,13 +127,13 @@ class StartTests(DockerCase):
 
     def test_command_that_is_not_in_the_image_is_reported_and_leaves_nothing(self) -> None:
         spec = self.redis(command=("sh",), files={})
-        with mock.patch.object(backend_module, "_address", side_effect=OSError("no port")):
+        with mock.patch.object(docker_create, "_address", side_effect=OSError("no port")):
             with self.assertRaisesRegex(BackendUnavailable, "Docker could not start Redis from the image .*: no port"):
                 self.backend.start(spec, self.owner)
         self.assertEqual(self.containers(), [])
 
     def test_interrupted_start_leaves_nothing(self) -> None:
-        with mock.patch.object(backend_module, "_address", side_effect=KeyboardInterrupt):
+        with mock.patch.object(docker_create, "_address", side_effect=KeyboardInterrupt):
             with self.assertRaises(KeyboardInterrupt):
                 self.backend.start(self.redis(), self.owner)
         self.assertEqual(self.containers(), [])
@@ -182,6 +188,7 @@ class LifeTests(DockerCase):
         self.assertEqual(run_python(code).stdout, "[]\n")
 
     def test_forked_child_asks_on_a_connection_of_its_own(self) -> None:
+        self.without_the_plain_way()
         server = self.ready(self.redis())
         used = self.backend._engine._client
         pid = os.fork()
@@ -192,6 +199,41 @@ class LifeTests(DockerCase):
                 os._exit(2)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
         self.assertTrue(server.alive())
+
+
+class OtherWayTests(DockerCase):
+    """The same by docker's library."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.without_the_plain_way()
+
+    def test_server_lives_and_goes(self) -> None:
+        server = self.ready(replace(self.redis(), memory="64m"))
+        self.assertIsNone(self.backend._engine._plain)
+        self.assertTrue(server.alive())
+        self.assertIn("Ready to accept connections", server.logs())
+        self.assertEqual(len(server.logs(tail=2).splitlines()), 2)
+        bindings = self.containers()[0].attrs["NetworkSettings"]["Ports"]["6379/tcp"]
+        self.assertEqual(bindings, [{"HostIp": "127.0.0.1", "HostPort": str(server.endpoint.port)}])
+        server.stop()
+        server.stop()
+        self.assertFalse(server.alive())
+        self.assertEqual(self.containers(), [])
+
+    def test_container_that_ended_is_reported(self) -> None:
+        spec = self.redis(command=("/containertest/redis.conf", "--no-such-option", "1"))
+        with self.assertRaises(ServerDied):
+            self.ready(spec)
+
+    def test_run_is_removed_by_its_label(self) -> None:
+        self.ready(self.redis())
+        DockerBackend().remove(self.session, {})
+        self.assertEqual(self.containers(), [])
+
+    def test_image_that_is_nowhere_is_reported(self) -> None:
+        with self.assertLogs("containertest"), self.assertRaisesRegex(BackendUnavailable, "could not get the image"):
+            self.backend.check(self.redis(image="localhost:1/none:1"))
 
 
 class RemoveTests(DockerCase):
@@ -215,7 +257,7 @@ class RemoveTests(DockerCase):
         self.assertTrue(server.alive())
 
     def test_container_created_after_the_first_look_is_removed_too(self) -> None:
-        find, looks = backend_module._find, []
+        find, looks = docker_removal._find, []
 
         def find_and_create(*arguments: Any) -> set[str]:
             found = find(*arguments)
@@ -224,7 +266,7 @@ class RemoveTests(DockerCase):
             looks.append(found)
             return found
 
-        with mock.patch.object(backend_module, "_find", find_and_create):
+        with mock.patch.object(docker_removal, "_find", find_and_create):
             self.backend.remove(self.session, {})
         self.assertEqual(looks[0], set())
         self.assertEqual(self.containers(), [])

@@ -201,8 +201,9 @@ class SecrecyTests(LocalTestCase):
     def test_password_that_is_kept_is_not_the_one_of_the_run(self):
         server = self.start(postgres_spec())
         self.assertNotEqual(server.endpoint.password, PASSWORD)
-        settled = postgres.settle(server.endpoint, PASSWORD)
-        postgres.probe(settled)
+        settled = postgres.meet(server.endpoint, PASSWORD)
+        settled.connection.close()
+        postgres.probe(settled.endpoint)
         with self.assertRaisesRegex(Exception, "authentication failed"):
             postgres.probe(server.endpoint)
 

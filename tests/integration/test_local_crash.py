@@ -91,7 +91,7 @@ class CrashTests(LocalTestCase):
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, number)
                 self.eventually(lambda: not server.alive(), "it survived")  # noqa: B023
-                self.assertTrue(self.ours(), "nothing is left that could be removed: the test proves nothing")
+                self.eventually(self.ours, "nothing is left that could be removed: the test proves nothing")
                 self.assert_clean()
 
     def test_stop_of_a_working_server_leaves_no_shared_memory(self):

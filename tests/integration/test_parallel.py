@@ -84,6 +84,29 @@ class SixteenWorkers(Runs):
         self.assertEqual(len(self.read("migrations")), rounds)
 
 
+#: Starts another process with the same code, which has servers running then.
+ATTACHING = """
+import subprocess, sys
+from containertest import ContainerManager
+manager = ContainerManager().start()
+if sys.argv[1:]:
+    subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+else:
+    manager.postgres.connection.cursor().execute("SELECT 1")
+    print([name for name in ("docker", "testcontainers", "requests", "redis") if name in sys.modules])
+    manager.redis.client.set("a", "b")
+    manager.reset_all()
+    print(manager.redis.client.dbsize())
+"""
+
+
+@on_every_backend
+class Attaching(Runs):
+    def test_it_loads_no_library_of_docker_and_that_of_redis_only_when_it_is_used(self) -> None:
+        done = self.run_child("-c", ATTACHING, ATTACHING)
+        self.assertEqual(done.stdout.split("\n"), ["[]", "0", ""])
+
+
 @on_every_backend
 class Processes(Runs):
     """Processes that a process of the run starts by itself, one after the other: see processes.py."""

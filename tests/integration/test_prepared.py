@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from docker.errors import ImageNotFound
+
 from containertest.backends import docker_prepared
 from containertest.backends.base import Server
 from containertest.backends.docker import DockerBackend, prune
+from containertest.backends.docker_labels import labels
 from containertest.backends.docker_prepared import Recipe
 from containertest.errors import BackendUnavailable
 from containertest.services import postgres
@@ -105,6 +108,10 @@ class EntryPointTests(PostgresCase):
         self.assertEqual(log.count(READY), 1, log)
         self.assertIn("PostgreSQL init process complete", log)
 
+    def test_nobody_is_trusted_who_comes_by_tcp(self) -> None:
+        rules = "SELECT count(*) FROM pg_hba_file_rules WHERE type <> 'local' AND auth_method <> 'scram-sha-256'"
+        self.assertEqual(self.query(self.ready(self.spec()), rules), (0,))
+
     def test_who_waits_for_the_second_line_of_the_log_gets_it(self) -> None:
         log = self.ready(self.spec(wait=LogLine(READY, occurrences=2))).logs()
         self.assertEqual(log.count(READY), 2, log)
@@ -164,11 +171,16 @@ class PreparedTests(PostgresCase):
         self.assertNotIn(INITDB, server.logs())
         self.assertNotEqual(server.endpoint.password, PASSWORD)
         secret = server.endpoint.password
-        settled = postgres.settle(server.endpoint, PASSWORD)
-        self.assertEqual(settled.password, PASSWORD)
+        settled = postgres.meet(server.endpoint, PASSWORD)
+        settled.connection.close()
+        self.assertEqual(settled.endpoint.password, PASSWORD)
         self.assertEqual(self.query(server, "SELECT current_user::text", PASSWORD), ("testuser",))
         with self.assertRaisesRegex(Exception, "password authentication failed"):
             self.query(server, "SELECT 1", secret)
+
+    def test_nobody_is_trusted_who_comes_by_tcp(self) -> None:
+        rules = "SELECT count(*) FROM pg_hba_file_rules WHERE type <> 'local' AND auth_method <> 'scram-sha-256'"
+        self.assertEqual(self.query(self.ready(self.spec()), rules), (0,))
 
     def test_prepared_data_are_in_memory_too(self) -> None:
         server = self.ready(self.spec())
@@ -276,6 +288,16 @@ class PreparingTests(PostgresCase):
         self.assertEqual(self.engine.images.list(tag), [])
         self.assertEqual(list(self.cache.glob("prepared-*.json")), [])
 
+    def test_prune_removes_what_has_lost_its_name(self) -> None:
+        made = {**labels(self.session, "postgres", str(self.folder)), docker_prepared._GENERATION: "any"}
+        container = self.engine.containers.create(self.spec().container.image, labels=made)
+        nameless = container.commit()
+        container.remove(v=True)
+        self.assertEqual(nameless.tags, [])
+        self.assertIn(f"removed: image {nameless.id}", prune())
+        with self.assertRaises(ImageNotFound):
+            self.engine.images.get(nameless.id)
+
     def test_preparation_that_fails_keeps_no_run_from_ending(self) -> None:
         self.ready(self.spec())
         with mock.patch.object(docker_prepared, "_made", side_effect=BackendUnavailable("no room")):
@@ -288,6 +310,33 @@ class PreparingTests(PostgresCase):
         self.backend.start(self.spec(), self.owner)
         self.backend.remove(self.session, self.recorded)
         self.assertEqual(self.tags(), [])
+
+    def test_image_whose_password_was_lost_goes_when_it_is_made_again(self) -> None:
+        self.run_once()
+        lost = json.loads(self.note.read_text())["image"]
+        self.note.unlink()
+        self.run_once()
+        self.assertNotEqual(json.loads(self.note.read_text())["image"], lost)
+        self.assertEqual(len(self.tags()), 1)
+        with self.assertRaises(ImageNotFound):
+            self.engine.images.get(lost)
+
+    def test_image_of_another_cache_folder_keeps_its_name(self) -> None:
+        self.run_once()
+        (tag,) = self.tags()
+        with tempfile.TemporaryDirectory(prefix="containertest-cache-") as other:
+            with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": other}):
+                self.run_once()
+                (file,) = Path(other, "containertest").glob("prepared-*.json")
+                self.engine.images.remove(json.loads(file.read_text())["image"], force=True)
+        self.assertEqual(self.tags(), [tag])
+
+    def test_docker_s_library_makes_and_uses_one_too(self) -> None:
+        self.without_the_plain_way()
+        self.backend = DockerBackend()
+        self.run_once()
+        self.assertEqual(len(self.tags()), 1)
+        self.assertNotIn(INITDB, self.ready(self.spec()).logs())
 
     def test_only_one_run_at_a_time_prepares(self) -> None:
         self.ready(self.spec())

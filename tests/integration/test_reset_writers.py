@@ -339,7 +339,8 @@ class WholeDatabaseTests(ResetCase):
         cursor.execute(count, (list(snapshot_templates(running.name)),))
         self.assertEqual(cursor.fetchone(), (1,))
         running.close()
-        databases.claim(running.lease, running.template, running.name, stack.key)
+        with databases.administering(running.lease) as admin:
+            databases.claim(running.lease, running.template, running.name, stack.key, admin)
         cursor = running.connection.cursor()
         cursor.execute(count, (list(snapshot_templates(running.name)),))
         self.assertEqual(cursor.fetchone(), (0,))

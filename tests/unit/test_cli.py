@@ -34,7 +34,8 @@ class FakeManager:
     def __init__(self, postgres: Any, redis: Any, **arguments: Any) -> None:
         FakeManager.made = {"postgres": postgres, "redis": redis, **arguments}
         redis = redis and SimpleNamespace(port=6380)
-        self.stack = SimpleNamespace(_postgres=postgres and POSTGRES, _redis=redis, hand_over=mock.Mock())
+        running = {"postgres": postgres and POSTGRES, "redis": redis}
+        self.stack = SimpleNamespace(running=lambda: running, hand_over=mock.Mock())
 
     def __enter__(self) -> FakeManager:
         FakeManager.running = True

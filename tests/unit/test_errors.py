@@ -64,7 +64,7 @@ class LengthTests(unittest.TestCase):
         connection = mock.Mock(server_version=120004, **{"get_parameter_status.return_value": "12.4 (Debian)"})
         with mock.patch.object(postgres, "connect", return_value=connection):
             try:
-                postgres.version(endpoint)
+                postgres.meet(endpoint, SECRET)
             finally:
                 connection.close.assert_called_once_with()
 

@@ -14,8 +14,9 @@ from containertest import backends
 from containertest.backends.base import Handle, Owner
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import myself
-from containertest.servers import databases, leases
+from containertest.servers import databases, death, leases
 from containertest.services import postgres, redis
+from containertest.services.common import Met
 from containertest.session import read_state
 from containertest.settings import Settings
 from containertest.spec import Endpoint, ServerSpec
@@ -64,6 +65,10 @@ class World:
     def attach(self, handle: Handle, endpoint: Endpoint) -> FakeServer:
         return FakeServer(self, {"port": endpoint.port, **handle})
 
+    def meet(self, endpoint: Endpoint, password: str | None, title: str) -> Met:
+        self.probe(endpoint)
+        return Met(dataclasses.replace(endpoint, password=password), "16.1", None)
+
     def probe(self, endpoint: Endpoint) -> None:
         self.refusals -= 1
         if self.refusals >= 0 or endpoint.port not in self.running:
@@ -74,7 +79,7 @@ class LeaseCase(TemporaryFolderCase):
     def setUp(self) -> None:
         super().setUp()
         self.world = World()
-        service = SimpleNamespace(settle=lambda endpoint, password: endpoint, version=lambda *_: "16.1")
+        service = SimpleNamespace(meet=self.world.meet)
         for patch in (
             mock.patch.object(backends, "get", return_value=self.world),
             mock.patch.object(backends, "choose", return_value=self.world),
@@ -192,7 +197,7 @@ class ExclusiveTests(LeaseCase):
     def test_server_that_a_dead_process_left_without_an_answer_is_replaced(self) -> None:
         first = self.exclusive()
         self.world.refusals = 10**6
-        with mock.patch.object(leases, "DYING", 0.05), mock.patch.object(leases, "_started") as started:
+        with mock.patch.object(death, "DYING", 0.05), mock.patch.object(leases, "_started") as started:
             self.exclusive()
         self.assertEqual((started.call_count, self.servers, self.world.running), (1, {}, set()))
         self.assertEqual(first.endpoint.port, 1)
@@ -242,12 +247,12 @@ class ExternalRedisTests(LeaseCase):
 
 class DeathTests(LeaseCase):
     def test_answering_server_is_not_dead(self) -> None:
-        self.assertIsNone(leases.died(self.shared(), "PostgreSQL", self.world.probe))
+        self.assertIsNone(death.died(self.shared(), "PostgreSQL", self.world.probe))
 
     def test_dead_server_is_told_with_its_log(self) -> None:
         lease = self.shared()
         self.world.running.clear()
-        error = leases.died(lease, "PostgreSQL", self.world.probe)
+        error = death.died(lease, "PostgreSQL", self.world.probe)
         self.assertIsInstance(error, ServerDied)
         self.assertIn("PostgreSQL on fake ended while a test was using it", str(error))
         self.assertTrue(str(error).endswith("  | the last words"))
@@ -255,13 +260,13 @@ class DeathTests(LeaseCase):
     def test_server_that_answers_again_is_not_dead(self) -> None:
         lease = self.shared()
         self.world.refusals = 3
-        self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+        self.assertIsNone(death.died(lease, "PostgreSQL", self.world.probe))
 
     def test_server_that_lives_and_never_answers_is_not_called_dead(self) -> None:
         lease = self.shared()
         self.world.refusals = 10**6
-        with mock.patch.object(leases, "DYING", 0.05):
-            self.assertIsNone(leases.died(lease, "PostgreSQL", self.world.probe))
+        with mock.patch.object(death, "DYING", 0.05):
+            self.assertIsNone(death.died(lease, "PostgreSQL", self.world.probe))
 
     def test_server_whose_port_a_new_one_of_the_run_has_taken_is_dead(self) -> None:
         lease = self.shared()
@@ -269,14 +274,14 @@ class DeathTests(LeaseCase):
         self.world.ports = itertools.count(2)
         self.shared()
         self.world.running.add(1)
-        self.assertIsInstance(leases.died(lease, "PostgreSQL", self.world.probe), ServerDied)
+        self.assertIsInstance(death.died(lease, "PostgreSQL", self.world.probe), ServerDied)
 
     def test_last_words_are_kept_when_another_process_removes_the_server_first(self) -> None:
         lease = self.shared()
         self.world.running.clear()
         self.shared()
         with mock.patch.object(FakeServer, "logs", return_value=""):
-            error = leases.died(lease, "PostgreSQL", self.world.probe)
+            error = death.died(lease, "PostgreSQL", self.world.probe)
         self.assertTrue(str(error).endswith("  | the last words"))
 
     def test_error_in_undoing_does_not_hide_the_first_one(self) -> None:
@@ -319,7 +324,7 @@ class NameTests(LeaseCase):
 
     def test_kept_database_has_a_name_that_fits(self) -> None:
         with (
-            mock.patch.object(databases, "_maintenance"),
+            mock.patch.object(databases, "administering"),
             mock.patch.object(databases, "_end_sessions"),
             mock.patch.object(databases, "_run") as run,
         ):
