@@ -40,13 +40,12 @@ raise SystemExit(7)
 #: A command that says when it is ready, and which signals it gets.
 WAIT = """
 import signal
-def said(number, frame):
-    print(signal.Signals(number).name, flush=True)
-    raise SystemExit(5 if number == signal.SIGTERM else 0)
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-    signal.signal(number, said)
+expected = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+signal.pthread_sigmask(signal.SIG_BLOCK, expected)
 print("ready", flush=True)
-signal.pause()
+number = signal.sigwait(expected)
+print(signal.Signals(number).name, flush=True)
+raise SystemExit(5 if number == signal.SIGTERM else 0)
 """
 
 
