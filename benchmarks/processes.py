@@ -99,7 +99,6 @@ class Bench:
         return {
             **own,
             "CONTAINERTEST_BACKEND": backend,
-            "TMPDIR": str(self.folder),
             "PYTHONPATH": str(TOP),
             "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }

@@ -253,8 +253,11 @@ def meet(endpoint: Endpoint, password: str | None, title: str = "PostgreSQL") ->
 def _change_password(connection: psycopg2.extensions.connection, password: str | None) -> None:
     from psycopg2 import sql
 
+    from containertest.services.scram import verifier
+
+    secret = verifier(password) if password and password.isascii() else password  # others are normalised first
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(password)))
+        cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(secret)))
 
 
 def url(endpoint: Endpoint, dbname: str) -> str:

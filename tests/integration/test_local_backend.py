@@ -202,6 +202,9 @@ class SecrecyTests(LocalTestCase):
         server = self.start(postgres_spec())
         self.assertNotEqual(server.endpoint.password, PASSWORD)
         settled = postgres.meet(server.endpoint, PASSWORD)
+        with settled.connection.cursor() as cursor:
+            cursor.execute("SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
+            self.assertRegex(cursor.fetchone()[0], r"^SCRAM-SHA-256\$1:")
         settled.connection.close()
         postgres.probe(settled.endpoint)
         with self.assertRaisesRegex(Exception, "authentication failed"):
