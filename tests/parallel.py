@@ -27,8 +27,8 @@ TIMEOUT = 900
 #: What takes longest begins first, so that no worker is left with one at the end.
 LONGEST = ("test_parallel", "test_crash", "test_reset_generated", "test_keep_alive", "test_local_backend")
 
-#: They look at what is one for the whole machine, such as prepared images and lost containers: last, one by one.
-ALONE = ("test_prepared", "test_prune", "test_docker_backend")
+#: They look at what is one for the whole machine: prepared images, lost containers, shared memory. Last, one by one.
+ALONE = ("test_prepared", "test_prune", "test_docker_backend", "test_local_crash")
 
 _RAN = re.compile(r"^Ran (\d+) tests? in ", re.MULTILINE)
 _RESULT = re.compile(r"^(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$", re.MULTILINE)
