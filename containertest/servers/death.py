@@ -15,7 +15,7 @@ from containertest.wait import poll
 if TYPE_CHECKING:
     from containertest.servers.leases import Lease
 
-__all__ = ["DYING", "died", "epitaph", "is_lost"]
+__all__ = ["DYING", "answers", "died", "epitaph", "is_lost"]
 
 #: Seconds in which a server that does not answer either comes back or is seen to have ended.
 DYING = 5.0
@@ -30,21 +30,28 @@ def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str
     :param doing: completes "PostgreSQL ended while …".
     """
 
-    def answers() -> bool:
-        with suppress(Exception):
-            probe(lease.endpoint)
-            return True
-        return False
+    def it_answers() -> bool:
+        return answers(lease, probe)
 
     def is_gone() -> bool:
         return _is_replaced(lease) or not lease.server.alive()
 
-    if not _is_replaced(lease) and (answers() or not poll(lambda: is_gone() or answers(), DYING) or not is_gone()):
+    if not _is_replaced(lease) and (
+        it_answers() or not poll(lambda: is_gone() or it_answers(), DYING) or not is_gone()
+    ):
         return None
     return ServerDied(
         f"{title} on {lease.server.backend} ended while {doing}.\n"
         f"The next test gets a new one. Its last log lines:\n{epitaph(lease.session, lease.server)}"
     )
+
+
+def answers(lease: Lease, probe: Callable[[Endpoint], None]) -> bool:
+    """Whether the server answers right now."""
+    with suppress(Exception):
+        probe(lease.endpoint)
+        return True
+    return False
 
 
 def _is_replaced(lease: Lease) -> bool:
