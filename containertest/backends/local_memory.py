@@ -44,9 +44,7 @@ def posix_segments(pids: Iterable[int]) -> set[str]:
     """The files of shared memory that PostgreSQL processes have mapped or open; ask before you kill them."""
     found: set[str] = set()
     for pid in pids:
-        with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
-            found.update(line[line.index(POSIX) :] for line in lines if POSIX in line)
+        found.update(line[line.index(POSIX) :] for line in _mapped(pid) if POSIX in line)
         with contextlib.suppress(OSError):
             found.update(os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd"))
     return {path for path in found if path.startswith(POSIX) and path.removeprefix(POSIX).isdigit()}
@@ -56,12 +54,18 @@ def data_folders(pids: Iterable[int]) -> set[tuple[int, int]]:
     """Device and inode of the data folders of PostgreSQL processes, which may be gone, by the segments they use."""
     found: set[tuple[int, int]] = set()
     for pid in pids:
-        with contextlib.suppress(OSError):
-            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
-            # The inode of such a mapping is the segment's id, see proc(5).
-            headers = [_header(int(line.split()[4])) for line in lines if "/SYSV" in line]
-            found.update(_HEADER.unpack(header)[5:] for header in headers if header is not None)
+        # The inode of such a mapping is the segment's id, see proc(5).
+        headers = [_header(int(line.split()[4])) for line in _mapped(pid) if "/SYSV" in line]
+        found.update(_HEADER.unpack(header)[5:] for header in headers if header is not None)
     return found
+
+
+def _mapped(pid: int) -> list[str]:
+    """A line for each piece of memory of a process; none if it has ended, or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def release(device: int, inode: int, posix: Iterable[str] = ()) -> None:
