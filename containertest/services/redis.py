@@ -153,7 +153,7 @@ def connect(endpoint: Endpoint, **kwargs: Any) -> redis.Redis:
 
 def probe(endpoint: Endpoint) -> None:
     """PING; raises while the server is not ready."""
-    ask(endpoint, ["PING"], tls="tls" in endpoint.parameters)
+    ask(endpoint, ["PING"])
 
 
 def meet(endpoint: Endpoint, password: str | None, title: str = "Redis") -> Met:
@@ -162,7 +162,7 @@ def meet(endpoint: Endpoint, password: str | None, title: str = "Redis") -> Met:
     :raises BackendUnavailable: if it is older than `MINIMUM`.
     :raises OSError: while the server is not ready.
     """
-    _, info = ask(endpoint, ["PING"], ["INFO", "server"], tls="tls" in endpoint.parameters)
+    _, info = ask(endpoint, ["PING"], ["INFO", "server"])
     text = info.partition("redis_version:")[2].split()[0]
     if tuple(int(part) for part in text.split(".")[:2]) < MINIMUM:
         raise BackendUnavailable(

@@ -21,13 +21,13 @@ class RedisRefused(ConnectionError):
     """The server answered with an error."""
 
 
-def ask(endpoint: Endpoint, *commands: Sequence[str], tls: bool = False) -> list[str]:
+def ask(endpoint: Endpoint, *commands: Sequence[str]) -> list[str]:
     """Log in on a new connection, run the commands and return their answers.
 
     :raises OSError: if the server can't be reached, or does not like what it is asked.
     """
     with socket.create_connection((endpoint.host, endpoint.port), TIMEOUT) as plain:
-        connection = _encrypted(plain, endpoint.host) if tls else plain
+        connection = _encrypted(plain, endpoint.host) if "tls" in endpoint.parameters else plain
         with connection, connection.makefile("rb") as stream:
             first = _login(endpoint)
             connection.sendall(b"".join(map(_packed, (*first, *commands))))
