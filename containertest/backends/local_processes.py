@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from containertest.processes import Process, alive
+from containertest.processes import Process, alive, myself
 from containertest.wait import poll
 
 __all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "using"]
@@ -57,21 +57,27 @@ def lost_in(folder: re.Pattern[str]) -> list[int]:
 
 
 def end_all(find: Callable[[], Collection[int]]) -> None:
-    """Send SIGKILL to what ``find`` finds until it finds nothing.
+    """Send SIGKILL to what ``find`` finds until it finds nothing, and wait until all of these are gone.
+
+    A process that is killed gives up its working directory and its memory a moment before it is gone.
 
     :raises TimeoutError: if some are still there after 10 s.
     """
+    killed: dict[int, Process] = {}
 
     def gone() -> bool:
-        pids = [pid for pid in find() if pid != os.getpid()]
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        for pid in find():
+            if pid != os.getpid():
+                killed.setdefault(pid, myself(pid))
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        for pid in killed:
             reap(pid)
-        return not pids
+        return not any(map(alive, killed.values())) and not any(pid != os.getpid() for pid in find())
 
     if not poll(gone, PATIENCE, interval=0.002):
-        raise TimeoutError(f"Processes {', '.join(map(str, find()))} did not end after SIGKILL.")
+        left = sorted({*(pid for pid, process in killed.items() if alive(process)), *find()})
+        raise TimeoutError(f"Processes {', '.join(map(str, left))} did not end after SIGKILL.")
 
 
 def ask_to_end(process: Process, seconds: float = 3.0) -> None:

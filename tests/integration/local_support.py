@@ -67,8 +67,8 @@ class LocalTestCase(unittest.TestCase):
     def remove(self) -> None:
         self.backend.remove(self.owner.session, self.handles)
 
-    def start(self, spec: ServerSpec) -> Server:
-        server = self.backend.start(spec, self.owner)
+    def start(self, spec: ServerSpec, owner: Owner | None = None) -> Server:
+        server = self.backend.start(spec, owner or self.owner)
         wait.until_ready(server, spec.title, spec.wait, spec.probe, PATIENCE)
         return server
 

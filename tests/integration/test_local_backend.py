@@ -353,7 +353,7 @@ class OtherProcessTests(LocalTestCase):
 
     def test_processes_whose_folder_somebody_removed_are_ended_and_those_of_other_runs_are_not(self):
         other = dataclasses.replace(self.owner, session=f"{self.owner.session}-other")
-        servers = [self.start(redis_spec()), self.start(postgres_spec()), self.backend.start(redis_spec(), other)]
+        servers = [self.start(redis_spec()), self.start(postgres_spec()), self.start(redis_spec(), other)]
         for server in servers:
             shutil.rmtree(server.handle["folder"])
         LocalBackend().remove(self.owner.session, {})

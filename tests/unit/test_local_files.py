@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -19,6 +20,7 @@ from containertest.backends.local_data import DataCache, copy_tree
 from containertest.backends.local_folder import DataFolder, of_session
 from containertest.backends.local_processes import end_all, using
 from containertest.errors import BackendUnavailable
+from containertest.processes import started
 from containertest.wait import poll
 
 STRANGER = ServerUser("stranger", 54321, 54321)
@@ -337,6 +339,20 @@ class ProcessTests(FilesTestCase):
         process = self.sleeper(self.top / "a")
         (self.top / "a").rmdir()
         self.assertEqual(using(self.top / "a"), [process.pid])
+
+    def test_ending_waits_for_what_is_killed_even_if_it_is_not_found_any_more(self):
+        """A killed process gives up its working directory before it is gone."""
+        process = self.sleeper(self.top)
+        found = iter([[process.pid]])
+
+        def late(pid, number, kill=os.kill):
+            timer = threading.Timer(0.1, kill, (pid, number))
+            timer.start()
+            self.addCleanup(timer.join)
+
+        with mock.patch("os.kill", side_effect=late):
+            end_all(lambda: next(found, []))
+        self.assertEqual(started(process.pid), "")
 
     def test_this_process_does_not_end_itself(self):
         with mock.patch("containertest.backends.local_processes.PATIENCE", 0.01):
