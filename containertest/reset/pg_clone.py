@@ -122,10 +122,12 @@ def drop_database(cursor: Any, name: str) -> None:
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _strategy(cursor: Any) -> str:
-    """How to copy: PostgreSQL 15 and later write each page to the log first, which takes twice as long.
+def strategy(cursor: Any) -> str:
+    """How ``CREATE DATABASE`` is to copy.
 
-    Copying files makes two checkpoints, which cost nothing where nobody waits for a disk: on servers of ours.
+    PostgreSQL 15 and later write each page to the log first, which takes twice as long. Copying files makes two
+    checkpoints, which cost nothing where nobody waits for a disk: on servers of ours.
+
     Source: PostgreSQL manual, "CREATE DATABASE", STRATEGY.
     """
     if cursor.connection.server_version < 150000:
@@ -141,7 +143,7 @@ def clone_database(cursor: Any, template: str, name: str, properties: Properties
     """
     properties = properties or read_properties(cursor, template)
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}{}").format(
-        sql.Identifier(name), sql.Identifier(template), sql.SQL(_strategy(cursor))
+        sql.Identifier(name), sql.Identifier(template), sql.SQL(strategy(cursor))
     )
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -36,7 +36,7 @@ def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any
                 return name
             templates[name] = False
         drop(admin, name)
-        _run(admin, "CREATE DATABASE {}", name)
+        _create(admin, name)
         try:
             _build(lease, name, migrations, prepare)
         except BaseException:
@@ -213,6 +213,14 @@ def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
     """End the connections that a migration tool left to its database: they would keep it from being cloned."""
     with admin.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+
+def _create(admin: psycopg2.extensions.connection, name: str) -> None:
+    from containertest.reset.pg_clone import strategy
+
+    with admin.cursor() as cursor:
+        how = strategy(cursor)
+    _run(admin, f"CREATE DATABASE {{}}{how}", name)
 
 
 def _run(admin: psycopg2.extensions.connection, statement: str, *names: str) -> None:

@@ -187,14 +187,14 @@ class Stack:
         alone = self._wanted[0] is None
         hooks = leases.Hooks(
             turn=(lambda: None) if alone else postgres_under_way.wait,
-            meanwhile=lambda: _load("redis") if alone else None,
+            meanwhile=lambda: _load("reset.redis") if alone else None,
         )
         return leases.exclusive(session, spec, self.settings.backend, self.settings.startup_timeout, self.key, hooks)
 
     def _start_postgres(self, session: Session, spec: ServerSpec, under_way: threading.Event) -> None:
         wanted = self._wanted[0]
         assert wanted is not None
-        needed = ("postgres",) if self._wanted[1] is None else ("postgres", "redis")
+        needed = ("reset.postgres", "sql.runner", *(() if self._wanted[1] is None else ("reset.redis",)))
         hooks = leases.Hooks(meanwhile=lambda: _load(*needed), under_way=under_way.set)
         lease = leases.shared(session, spec, self.settings.backend, self.settings.startup_timeout, hooks)
         try:
@@ -411,7 +411,7 @@ class _Watched:
 
 
 def _load(*names: str) -> None:
-    """Load what servers are used with: with the drivers, 0.2 s of work, in which other threads go on.
+    """Load what servers are used with, modules of ours: with the drivers, 0.2 s of work, in which other threads go on.
 
     They wait for a server much of the time, and each time it answers they would wait 5 ms to go on, as long as a
     thread may keep the others from running. Source: the manual of ``sys.setswitchinterval``.
@@ -422,7 +422,7 @@ def _load(*names: str) -> None:
         try:
             for name in names:
                 with suppress(ImportError):  # is raised again where it is needed
-                    importlib.import_module(f"containertest.reset.{name}")
+                    importlib.import_module(f"containertest.{name}")
         finally:
             sys.setswitchinterval(before)
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+# A word begins with a letter, "_" or anything that is not ASCII; then digits may follow, and "$", but not in the tag of
+# a dollar quote. Said by what is left out: re takes 13 ms to compile "up to U+10FFFF".
 _TOKEN = re.compile(
     r"""
       (?P<blank>   [ \t\n\r\f\v]+ | --[^\n\r]* )
@@ -21,8 +23,8 @@ _TOKEN = re.compile(
     | (?P<bits>    (?: [bBxX] | [uU]& ) ' )
     | (?P<string>  [nN]?' )
     | (?P<quoted>  " )
-    | (?P<dollar>  \$ (?: [A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]* )? \$ )
-    | (?P<word>    [A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]* )
+    | (?P<dollar>  \$ (?: [^\0-@[-^`{-\x7f][^\0-/:-@[-^`{-\x7f]* )? \$ )
+    | (?P<word>    [^\0-@[-^`{-\x7f][^\0-#%-/:-@[-^`{-\x7f]* )
     | (?P<meta>    \\ )
     | (?P<end>     ; )
     | (?P<open>    \( )
