@@ -19,7 +19,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 BACKENDS = ("docker", "local")
-TESTS, PARTS = 400, 8
+TESTS, PARTS = 400, 20
 ROUNDS = 5
 
 #: A part of the sample's tests, repeated until there are TESTS of them in PARTS modules.

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
+import unittest
 from collections.abc import Callable
 
 from containertest import ContainerManager
-from containertest.sample.database import SCHEMA
+from containertest.sample.database import SCHEMA, Database, DatabaseSettings
 
 #: One manager for all modules. Servers are started once per run, the schema is made once.
 containers = ContainerManager(migrations=SCHEMA)
+
+
+def pool_of(case: type[unittest.TestCase], **settings: float) -> Database:
+    """Open a pool for all tests of a class: connecting takes longer than most of them."""
+    database = Database(DatabaseSettings(containers.postgres.url, **settings))
+    case.addClassCleanup(database.close)
+    return database
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30.0) -> None:

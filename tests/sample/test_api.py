@@ -18,9 +18,9 @@ from redis.retry import Retry
 
 from containertest import IntegrationTestCase
 from containertest.sample.api import create_application
-from containertest.sample.database import Database, DatabaseSettings
+from containertest.sample.database import Database
 from containertest.sample.wsgi import Server
-from tests.sample.support import containers, wait_until
+from tests.sample.support import containers, pool_of, wait_until
 
 setUpModule, tearDownModule = containers.start, containers.stop
 
@@ -40,14 +40,19 @@ class Reply:
 
 
 class ApiTestCase(IntegrationTestCase):
-    """Serves the application on the test's own database and Redis."""
+    """Serves the application on the tests' database and Redis."""
 
     containers = containers
     pool_size = 10
+    database: Database
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.database = pool_of(cls, pool_size=cls.pool_size, timeout=60)
 
     def setUp(self) -> None:
-        settings = DatabaseSettings(containers.postgres.url, pool_size=self.pool_size, timeout=60)
-        self.serve(Database(settings), self.redis)
+        self.serve(self.database, self.redis)
 
     def serve(self, database: Database, client: Redis) -> None:
         server = Server()
@@ -55,7 +60,7 @@ class ApiTestCase(IntegrationTestCase):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
         thread.start()
         self.port = server.server_port
-        for cleanup in (database.close, thread.join, server.server_close, server.shutdown):
+        for cleanup in (thread.join, server.server_close, server.shutdown):
             self.addCleanup(cleanup)  # the last one is called first
 
     def request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:

@@ -9,7 +9,7 @@ from containertest.sample.cache import RedisCache
 from containertest.sample.dao import UserDAO
 from containertest.sample.database import Database
 from containertest.sample.service import UserService
-from tests.sample.support import containers
+from tests.sample.support import containers, pool_of
 
 setUpModule, tearDownModule = containers.start, containers.stop
 
@@ -20,10 +20,10 @@ class FixtureTests(PostgresTestCase):
     containers = containers
     fixtures = [FIXTURES]
 
-    def setUp(self) -> None:
-        self.database = Database(containers.postgres.url)
-        self.addCleanup(self.database.close)
-        self.users = UserDAO(self.database)
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.users = UserDAO(pool_of(cls))
 
     def test_all_four_users_are_there(self) -> None:
         emails = [user.email for user in self.users.list()]

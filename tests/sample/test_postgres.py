@@ -13,7 +13,7 @@ import psycopg2
 from containertest import PostgresTestCase
 from containertest.sample.dao import DuplicateEmail, UserDAO, UserNotFound
 from containertest.sample.database import MIGRATION_LOCK, Database, DatabaseSettings, DatabaseUnavailable
-from tests.sample.support import containers, wait_until
+from tests.sample.support import containers, pool_of, wait_until
 
 setUpModule, tearDownModule = containers.start, containers.stop
 
@@ -21,12 +21,17 @@ WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND w
 
 
 class DatabaseTestCase(PostgresTestCase):
-    """Gives each test a pool of its own on the test's database."""
+    """Gives each class a pool on the tests' database."""
 
     containers = containers
+    database: Database
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.database = pool_of(cls)
 
     def setUp(self) -> None:
-        self.database = self.open_database()
         self.users = UserDAO(self.database)
 
     def open_database(self, **settings: float) -> Database:
@@ -287,6 +292,12 @@ class PingTests(DatabaseTestCase):
 
 
 class MigrationTests(DatabaseTestCase):
+    """With a pool of its own for each test: what drops tables ends in a new database, without old connections."""
+
+    def setUp(self) -> None:
+        self.database = self.open_database()
+        self.users = UserDAO(self.database)
+
     def test_schema_has_the_columns_of_the_model(self) -> None:
         with self.db.cursor() as cursor:
             cursor.execute("SELECT * FROM users")

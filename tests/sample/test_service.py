@@ -10,17 +10,21 @@ from containertest.sample.dao import DuplicateEmail, UserDAO, UserNotFound
 from containertest.sample.database import Database
 from containertest.sample.models import InvalidUser, User
 from containertest.sample.service import UserService
-from tests.sample.support import containers
+from tests.sample.support import containers, pool_of
 
 setUpModule, tearDownModule = containers.start, containers.stop
 
 
 class ServiceTestCase(IntegrationTestCase):
     containers = containers
+    database: Database
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.database = pool_of(cls)
 
     def setUp(self) -> None:
-        self.database = Database(containers.postgres.url)
-        self.addCleanup(self.database.close)
         self.cache = RedisCache(self.redis)
         self.users = UserService(UserDAO(self.database), self.cache, expiry=60)
         self.ada = self.users.create("ada@example.com", "Ada")

@@ -13,17 +13,21 @@ from containertest.sample.cache import RedisCache
 from containertest.sample.dao import DuplicateEmail, UserDAO
 from containertest.sample.database import Database
 from containertest.sample.service import UserService
-from tests.sample.support import containers
+from tests.sample.support import containers, pool_of
 
 setUpModule, tearDownModule = containers.start, containers.stop
 
 
 class UniqueKeyTests(IntegrationTestCase):
     containers = containers
+    database: Database
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.database = pool_of(cls)
 
     def setUp(self) -> None:
-        self.database = Database(containers.postgres.url)
-        self.addCleanup(self.database.close)
         self.prefix = self.unique_key("users") + ":"
         self.users = UserService(UserDAO(self.database), RedisCache(self.redis, self.prefix))
         self.leave_something_behind()
