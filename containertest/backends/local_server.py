@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import secrets
 import socket
 import subprocess
@@ -138,7 +137,7 @@ class Launch:
             self.spec.service,
             self.programs.full_version,
             str(self.programs.origin),
-            platform.machine(),
+            os.uname().machine,
             self.spec.local.identity,
             self.user.name if self.user else "",
         )

@@ -184,20 +184,14 @@ def drop(admin: psycopg2.extensions.connection, name: str) -> None:
 
 def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop a process' database ``name``, and the template databases that its snapshots may have left."""
-    from containertest.reset.pg_clone import snapshot_templates
-
-    for database in (name, *snapshot_templates(name)):
+    for database in _own(admin, name):
         drop(admin, database)
 
 
 def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name`` of a run that is over, with all that keeps a database from being dropped."""
-    from containertest.reset.pg_clone import snapshot_templates
-
+    found = _own(admin, name)
     with admin.cursor() as cursor:
-        names = (name, *snapshot_templates(name))
-        cursor.execute("SELECT datname FROM pg_database WHERE datname IN %s", (names,))
-        found = [datname for (datname,) in cursor.fetchall()]
         cursor.execute("SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)", (found,))
         prepared = cursor.fetchall()
     for database, gid in prepared:
@@ -207,6 +201,15 @@ def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, nam
                 cursor.execute("ROLLBACK PREPARED %s", (gid,))
     for database in found:
         drop(admin, database)
+
+
+def _own(admin: psycopg2.extensions.connection, name: str) -> list[str]:
+    """Which databases of those that a process with the database ``name`` may have there are."""
+    from containertest.reset.pg_clone import snapshot_templates
+
+    with admin.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname IN %s", ((name, *snapshot_templates(name)),))
+        return [datname for (datname,) in cursor.fetchall()]
 
 
 def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
