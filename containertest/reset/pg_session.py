@@ -115,10 +115,9 @@ class SessionState:
             if now != then:
                 now.clear()
                 now.update(then)
-        if connection.notices:
-            del connection.notices[:]
-        if connection.notifies:
-            del connection.notifies[:]
+        # New lists: a test may have put a deque or a log of its own there.
+        connection.notices = []
+        connection.notifies = []
 
 
 def _reported(connection: Any) -> tuple[str | None, ...]:

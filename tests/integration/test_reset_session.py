@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import unittest
 
 import psycopg2
@@ -214,6 +215,14 @@ class ConnectionTests(ResetCase):
         connection.tpc_begin(connection.xid(1, "a", "b"))
         self.execute("INSERT INTO parent (name) VALUES ('x')")
         return connection
+
+    def test_log_of_notices_that_a_test_put_there_is_gone(self):
+        connection = self.database.connection
+        connection.notices, connection.notifies = collections.deque(maxlen=5), collections.deque(maxlen=5)
+        self.execute("DO $$ BEGIN RAISE NOTICE 'hello'; END $$; LISTEN news; NOTIFY news")
+        connection.poll()
+        self.resetter.reset()
+        self.assertEqual((connection.notices, connection.notifies), ([], []))
 
     def test_two_phase_transaction_is_rolled_back(self):
         self.begin_two_phases()
