@@ -15,6 +15,9 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;\
 SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;\
 DISCARD SEQUENCES;"""
 
+#: The part of it that a snapshot needs: roles and settings decide what of the rows is seen, and how it is spelt.
+SETTINGS = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;"
+
 #: Parameters that psycopg2 itself sets when it connects, or reads values by.
 REPORTED = ("client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings")
 
@@ -64,6 +67,13 @@ class SessionState:
         if self._cursor is None or self._cursor.closed or self._cursor.connection is not connection:
             self._cursor = connection.cursor(cursor_factory=extensions.cursor)
         return self._cursor
+
+    def reset_settings(self, connection: Any) -> None:
+        """Bring back roles and settings alone, for a snapshot."""
+        cursor = self.cursor(connection)
+        cursor.execute(SETTINGS)
+        for statement in self.reported(connection):
+            cursor.execute(statement)
 
     def reported(self, connection: Any) -> list[str]:
         """Return the statements that bring back what psycopg2 had set, after SERVER_STATE."""

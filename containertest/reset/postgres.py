@@ -91,9 +91,11 @@ class PostgresReset:
         """Make what is there now the baseline.
 
         Transactions that are still open are no part of it: they are ended, as ``reset`` does.
+        The shared connection has then the settings and the role of a new one.
         """
         connection = self._ready()
         with self._explained("No snapshot could be made of the database {!r}: {}"):
+            self._session.reset_settings(connection)
             # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
             leftovers = self._end_others(connection)
             self._baseline.roll_back_prepared()

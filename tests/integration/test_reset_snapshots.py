@@ -123,6 +123,22 @@ class SnapshotTests(ResetCase):
         with self.assertRaises(psycopg2.errors.UndefinedObject):
             self.execute("COMMIT PREPARED 'p'")
 
+    def test_settings_of_the_session_that_made_a_snapshot_do_not_matter(self):
+        self.execute("CREATE TABLE no_key_at (at timestamptz, list text[])")
+        self.resetter.snapshot()
+        for setting in (
+            *("SET timezone = 'Asia/Tokyo'", "SET array_nulls = off", "SET default_transaction_read_only = on"),
+            *("SET ROLE app", "SET SESSION AUTHORIZATION app", "SET search_path = pg_temp"),
+        ):
+            with self.subTest(setting):
+                self.execute("INSERT INTO no_key_at VALUES ('2021-01-01 12:00+00', '{NULL}'), (now(), '{}')")
+                self.execute(setting)
+                self.resetter.snapshot()
+                snapshot = Baseline(self.database)
+                self.execute("DELETE FROM no_key_at WHERE list = '{}'")
+                self.resetter.reset()
+                self.assertEqual(snapshot.difference(), "")
+
     def test_snapshot_that_fails_says_why_and_the_baseline_stays(self):
         self.execute("CREATE TABLE t (i int)")
         broken = mock.patch(
