@@ -371,3 +371,25 @@ class LargeSnapshotTests(ResetCase):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class HardRowsTests(ResetCase):
+    """Rows that can't be inserted as they are: a snapshot of them comes back all the same."""
+
+    schema = """
+        CREATE TABLE older (id int); INSERT INTO older VALUES (-1);
+        ALTER TABLE older ADD CHECK (id > 0) NOT VALID;
+        CREATE TABLE hook (call regproc); INSERT INTO hook VALUES ('lower(text)'::regprocedure::oid);
+    """
+
+    def test_snapshot_comes_back_after_a_clone(self):
+        for statement in ("INSERT INTO older VALUES (5)", "INSERT INTO hook VALUES ('version')"):
+            with self.subTest(statement):
+                self.execute(statement)
+                self.resetter.snapshot()
+                snapshot = Baseline(self.database)
+                self.execute("CREATE TABLE t (i int); DELETE FROM older; DELETE FROM hook")
+                self.resetter.reset()
+                self.assertEqual(snapshot.difference(), "")
+                self.resetter.restore()
+                self.assert_baseline()
