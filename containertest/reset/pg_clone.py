@@ -35,6 +35,7 @@ class Properties:
 
     acl: tuple[str, ...] | None
     connection_limit: int
+    is_template: bool
     comment: str | None
     owner: str
     settings: tuple[str, ...]
@@ -44,9 +45,9 @@ class Properties:
 def read_properties(cursor: Any, name: str) -> Properties:
     """Read what belongs to the database ``name`` as a whole."""
     cursor.execute(read_sql("pg_settings.sql"), (name,))
-    acl, limit, comment, owner, settings, grants = cursor.fetchone()
+    acl, limit, is_template, comment, owner, settings, grants = cursor.fetchone()
     return Properties(
-        None if acl is None else tuple(sorted(acl)), limit, comment, owner, tuple(settings), tuple(grants)
+        None if acl is None else tuple(sorted(acl)), limit, is_template, comment, owner, tuple(settings), tuple(grants)
     )
 
 
@@ -61,6 +62,9 @@ def write_properties(cursor: Any, name: str, wanted: Properties) -> None:
     if now.connection_limit != wanted.connection_limit:
         limit = sql.SQL(str(wanted.connection_limit))
         cursor.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, limit))
+    if now.is_template != wanted.is_template:
+        flag = sql.SQL(str(wanted.is_template))
+        cursor.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE {}").format(database, flag))
     if now.comment != wanted.comment:
         comment = sql.Literal(wanted.comment)
         cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, comment))
@@ -118,7 +122,10 @@ def snapshot_templates(name: str) -> tuple[str, str]:
 
 
 def drop_database(cursor: Any, name: str) -> None:
-    """Drop a database and end all sessions in it."""
+    """Drop a database and end all sessions in it, also if somebody has called it a template."""
+    cursor.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,))
+    if cursor.rowcount:
+        cursor.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

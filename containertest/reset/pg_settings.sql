@@ -2,6 +2,7 @@
 SELECT
     d.datacl::text[],
     d.datconnlimit,
+    d.datistemplate,
     shobj_description(d.oid, 'pg_database'),
     pg_get_userbyid(d.datdba),
     ARRAY(

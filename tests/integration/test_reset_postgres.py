@@ -225,6 +225,8 @@ DIRT = {
     "comment on the database": "COMMENT ON DATABASE {name} IS 'mine'",
     "rights on the database": "REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CREATE ON DATABASE {name} TO app",
     "connection limit": "ALTER DATABASE {name} CONNECTION LIMIT 7",
+    "template": "ALTER DATABASE {name} IS_TEMPLATE true",
+    "clone: template and DDL": "ALTER DATABASE {name} IS_TEMPLATE true; CREATE TABLE t (i int)",
     "clone: settings and DDL": "ALTER DATABASE {name} SET work_mem = '1MB'; CREATE TABLE t (i int)",
     # prepared transactions
     "prepared": "BEGIN; INSERT INTO author (email) VALUES ('x'); PREPARE TRANSACTION 'x'",
