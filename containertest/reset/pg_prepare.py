@@ -50,6 +50,9 @@ SET_VALUE = """
     CREATE FUNCTION containertest.set_value(regclass, bigint, boolean) RETURNS bigint STRICT
 """
 
+# Any role may call setval(), also where default privileges say otherwise of new functions.
+CALLABLE = "GRANT EXECUTE ON FUNCTION containertest.set_value(regclass, bigint, boolean) TO PUBLIC"
+
 EVENT_TRIGGERS = """
     CREATE EVENT TRIGGER containertest_ddl ON ddl_command_end EXECUTE FUNCTION containertest.mark_ddl();
     CREATE EVENT TRIGGER containertest_drop ON sql_drop EXECUTE FUNCTION containertest.mark_ddl();
@@ -88,6 +91,7 @@ def prepare(connection: Any) -> None:
         cursor.execute(read_sql("pg_install.sql"))
         internal, in_sql = "LANGUAGE internal AS 'setval3_oid'", "LANGUAGE sql AS 'SELECT setval($1, $2, $3)'"
         cursor.execute(SET_VALUE + (internal if superuser else in_sql))
+        cursor.execute(CALLABLE)
         _track_tables(cursor, [table for table in read_tables(cursor) if table.owned])
         _track_sequences(cursor, read_sequences(cursor))
         cursor.execute(

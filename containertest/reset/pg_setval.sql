@@ -12,6 +12,7 @@ BEGIN
     CREATE OR REPLACE FUNCTION pg_catalog.setval(regclass, bigint, boolean) RETURNS bigint LANGUAGE sql AS $sql$
         SELECT CASE WHEN pg_catalog.nextval('containertest.setvals') > 0 THEN containertest.set_value($1, $2, $3) END
     $sql$;
+    GRANT EXECUTE ON FUNCTION pg_catalog.setval(regclass, bigint, boolean) TO PUBLIC;
     IF NOT EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND ev_action::text LIKE '%:funcid 1765 %')
         AND NOT EXISTS (SELECT FROM pg_attrdef WHERE adbin::text LIKE '%:funcid 1765 %')
         AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgqual::text LIKE '%:funcid 1765 %')

@@ -107,6 +107,21 @@ class SetvalTests(ResetCase):
             self.assertEqual(cursor.description[0].name, "setval")
 
 
+class PrivateSetvalTests(ResetCase):
+    """Where new functions are nobody's but their owner's, setval() is everybody's all the same."""
+
+    schema = """
+        ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+        CREATE SEQUENCE s; GRANT ALL ON s TO app;
+    """
+
+    def test_other_roles_can_call_it(self):
+        self.execute("SET ROLE app; SELECT setval('s', 5, false)")
+        self.assertEqual(self.value("SELECT nextval('s')"), 5)
+        self.resetter.reset()
+        self.assert_baseline()
+
+
 class EarlierSetvalTests(ResetCase):
     """An object made before tracking was installed stands for PostgreSQL's own setval()."""
 
