@@ -219,6 +219,7 @@ END $$;
 CREATE FUNCTION containertest.set_one_back(s containertest.sequences) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     IF s.caching THEN
+        PERFORM containertest.triggers_off();  -- event triggers of the user's are not for us
         PERFORM set_config('containertest.resetting', 'on', true);
         EXECUTE format('ALTER SEQUENCE %s RESTART', s.name);
         PERFORM set_config('containertest.resetting', 'off', true);
