@@ -276,7 +276,7 @@ BEGIN
             'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
                 'SELECT line::%1$s AS containertest_row FROM ('
                     'SELECT line FROM containertest.%4$s_lines WHERE rel = $1'
-                    ' EXCEPT ALL SELECT containertest_row::text FROM ONLY %1$s containertest_row) lines OFFSET 0) lost',
+                    ' EXCEPT ALL SELECT (containertest_row.*)::text FROM ONLY %1$s containertest_row) lines OFFSET 0) lost',
             t.name, array_to_string(t.columns, ', '),
             (SELECT string_agg('(containertest_row).' || c, ', ' ORDER BY i) FROM unnest(t.columns) WITH ORDINALITY u(c, i)),
             CASE WHEN t.in_snapshot THEN 'snapshot' ELSE 'template' END
@@ -306,7 +306,7 @@ BEGIN
     EXECUTE format('SELECT count(*) FROM ONLY %s', t.name) INTO found;
     IF found BETWEEN 1 AND most THEN
         EXECUTE format(
-            'INSERT INTO containertest.%s SELECT $1, containertest_row::text FROM ONLY %s containertest_row',
+            'INSERT INTO containertest.%s SELECT $1, (containertest_row.*)::text FROM ONLY %s containertest_row',
             target, t.name
         ) USING t.rel;
     END IF;

@@ -381,6 +381,44 @@ class InterruptedTests(ResetCase):
         self.assertEqual(self.value("INSERT INTO parent (name) VALUES ('x') RETURNING id"), 2)
 
 
+class AuditedTests(ResetCase):
+    """A user's event trigger, which writes down all DDL, doesn't see what a reset does."""
+
+    schema = """
+        CREATE SEQUENCE ahead CACHE 5;
+        CREATE TABLE ddl_log (tag text);
+        CREATE FUNCTION log_ddl() RETURNS event_trigger LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO public.ddl_log VALUES (TG_TAG); END $$;
+        CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE FUNCTION log_ddl();
+    """
+
+    def test_reset_of_a_sequence_is_not_logged(self):
+        self.execute("SELECT nextval('ahead')")
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_snapshot_of_a_sequence_is_not_logged(self):
+        self.execute("SELECT nextval('ahead')")
+        before = Baseline(self.database)
+        self.resetter.snapshot()
+        self.assertEqual(self.value("SELECT count(*) FROM ddl_log"), 0)
+        self.execute("SELECT nextval('ahead')")
+        self.resetter.reset()
+        self.assertEqual(before.difference(), "")
+
+
+class OddNamesTests(ResetCase):
+    """A table with a column of the name that our statements give to its rows."""
+
+    schema = "CREATE TABLE t (containertest_row text, i int); INSERT INTO t VALUES (NULL, 1), ('x', 2)"
+
+    def test_rows_are_brought_back(self):
+        with self.in_place():
+            self.execute("DELETE FROM t WHERE i = 2; INSERT INTO t VALUES ('y', 3)")
+            self.resetter.reset()
+        self.assert_baseline()
+
+
 class FailureTests(ResetCase):
     def test_lost_template_is_a_reset_error_that_names_it(self):
         template = self.database.template
