@@ -6,13 +6,13 @@ from typing import Any
 
 import redis
 
-from .redis_wire import Command
+from .redis_wire import Command, plain_settings
 
 _NUMBERS = {b"multi": b"-1", b"sub": b"0", b"psub": b"0", b"ssub": b"0", b"watch": b"0"}
 
 
 class Clients:
-    """Finds connections that subscribed, opened MULTI, wait for a key, took another database, name or user.
+    """Finds connections that subscribed, opened MULTI, wait for a key, took another database, name, user or protocol.
 
     CLIENT LIST doesn't say whose connection is whose. So the shared client's are all closed when one is found,
     to be opened anew with the client's settings; those that are still there after that are of others.
@@ -25,6 +25,9 @@ class Clients:
             b"db": str(settings.get("db") or 0).encode(),
             b"name": str(settings.get("client_name") or "").encode(),
         }
+        protocol = getattr(client.connection_pool.connection_class(**plain_settings(client)), "protocol", None)
+        if protocol:
+            self._usual[b"resp"] = str(protocol).encode()
         if not settings.get("credential_provider"):
             self._usual[b"user"] = str(settings.get("username") or "default").encode()
         self._known: set[bytes] = set()
@@ -46,13 +49,23 @@ class Clients:
             self._client.connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _is_odd(self, client: dict[bytes, bytes]) -> bool:
-        return is_busy(client) or any(client.get(name, usual) != usual for name, usual in self._usual.items())
+        if _has_flags(client, b"NU") or _is_within(client):
+            return True
+        return any(client.get(name, usual) != usual for name, usual in self._usual.items())
 
 
 def is_busy(client: dict[bytes, bytes]) -> bool:
     """Whether the connection listens, waits, or holds a transaction: what it does next a test would notice."""
-    flags = client.get(b"flags", b"N").strip(b"NUeT")
-    return bool(flags) or any(client.get(name, idle) != idle for name, idle in _NUMBERS.items())
+    return _has_flags(client, b"NUeT") or _is_within(client)
+
+
+def _has_flags(client: dict[bytes, bytes], but: bytes) -> bool:
+    """N: none, U: Unix socket, e: CLIENT NO-EVICT, T: CLIENT NO-TOUCH."""
+    return bool(client.get(b"flags", b"N").strip(but))
+
+
+def _is_within(client: dict[bytes, bytes]) -> bool:
+    return any(client.get(name, idle) != idle for name, idle in _NUMBERS.items())
 
 
 def kill(clients: list[dict[bytes, bytes]]) -> list[Command]:

@@ -34,9 +34,7 @@ class Wire:
             "health_check_interval": 0,
             "protocol": 2,
         }
-        left_out = ("maint_notifications_config", "maint_notifications_pool_handler")
-        kwargs = {name: value for name, value in pool.connection_kwargs.items() if name not in left_out}
-        self._kwargs = {**kwargs, **changed}
+        self._kwargs = {**plain_settings(client), **changed}
         self._class = pool.connection_class
         self._timeout = timeout
         self._connection: Any = None
@@ -112,6 +110,12 @@ class Wire:
             self._connection.connect()
             self.connects += 1
         return self._connection
+
+
+def plain_settings(client: redis.Redis) -> dict[str, Any]:
+    """Return the settings of a client's connections, but for what ties them to its pool."""
+    left_out = ("maint_notifications_config", "maint_notifications_pool_handler")
+    return {name: value for name, value in client.connection_pool.connection_kwargs.items() if name not in left_out}
 
 
 def _reply(connection: Any) -> Any:

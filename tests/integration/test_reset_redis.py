@@ -16,6 +16,7 @@ from containertest.errors import ResetError
 from containertest.reset.redis import RedisReset
 from containertest.reset.redis_commands import EVERYTHING, changed, parse_calls
 from containertest.reset.redis_wire import Wire
+from tests.support import eventually
 
 from . import private_servers
 
@@ -403,6 +404,47 @@ class ClientTests(ServerCase):
         self.client.client_setname("odd")
         reset.reset()
         self.assertEqual(other.client_id(), before)
+
+    @unittest.skipUnless(HAS_FUNCTIONS, "Redis 6 does not list these states")
+    def test_state_of_the_shared_client_that_no_command_shows_is_gone(self) -> None:
+        before = self.state()
+        reset = RedisReset(self.client)
+        for command in (("CLIENT", "NO-EVICT", "ON"), ("HELLO", 5 - int(before["resp"]))):
+            with self.subTest(command):
+                with contextlib.suppress(redis.RedisError):  # its parser knows one protocol
+                    self.client.execute_command(*command)
+                reset.reset()
+                self.assertEqual(self.state(), before)
+
+    def state(self) -> dict[str, Any]:
+        info = self.client.client_info()
+        return {name: info.get(name) for name in ("flags", "resp", "db", "user", "name")}
+
+    def test_script_that_a_test_left_running_is_ended(self) -> None:
+        self.client.config_set("lua-time-limit", 50)
+        self.addCleanup(self.observer.config_set, "lua-time-limit", 5000)
+        reset = RedisReset(self.client)
+
+        def run() -> None:
+            with contextlib.suppress(redis.RedisError), contextlib.closing(private_servers.redis_client()) as other:
+                other.eval("while true do end", 0)
+
+        threading.Thread(target=run, daemon=True).start()
+        self.addCleanup(self.end_script)
+        self.assertTrue(eventually(self.is_busy))
+        reset.reset()
+        self.assertFalse(self.is_busy())
+
+    def end_script(self) -> None:
+        with contextlib.suppress(redis.ResponseError):
+            self.observer.script_kill()
+
+    def is_busy(self) -> bool:
+        try:
+            self.observer.ping()
+        except redis.ResponseError:
+            return True
+        return False
 
     def test_client_with_one_connection_is_made_anew_too(self) -> None:
         client = self.new_client(single_connection_client=True)
