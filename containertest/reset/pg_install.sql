@@ -473,9 +473,16 @@ BEGIN
     -- From here on a transaction id of our own: what others write later is fresh the next time, and what they
     -- wrote before is noted.
     own := pg_current_xact_id();
-    IF NOT alone THEN
-        snapshot := pg_current_snapshot();
-        alone := pg_snapshot_xmin(snapshot) = own OR NOT containertest.others_write(database);
+    -- With nobody else at the beginning, and no id given out since by any database, nobody has come.
+    IF NOT alone OR pg_snapshot_xmin(snapshot) <> own THEN
+        IF alone THEN
+            PERFORM pg_stat_clear_snapshot();
+            alone := pg_stat_get_db_numbackends(database) <= 1;
+        END IF;
+        IF NOT alone THEN
+            snapshot := pg_current_snapshot();
+            alone := pg_snapshot_xmin(snapshot) = own OR NOT containertest.others_write(database);
+        END IF;
         places := containertest.noted_since(noted);
     END IF;
     FOREACH at IN ARRAY places LOOP
@@ -496,7 +503,7 @@ BEGIN
     IF NOT alone THEN
         RETURN format('done 0 %s %s %s', greatest(horizon, pg_snapshot_xmin(snapshot)), noted, deleted);
     END IF;
-    IF setvals > 0 THEN
+    IF setvals > 0 AND setvals = pg_sequence_last_value('containertest.setvals'::regclass) THEN
         PERFORM containertest.set_value('containertest.setvals', 1, false);
     END IF;
     following := (own::text::bigint + 1)::text;
@@ -507,6 +514,7 @@ END $$;
 -- there is a "since", the horizon before it was cloned, then whatever has been written in it is fresh.
 CREATE FUNCTION containertest.begin(database oid, since text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
+    own xid8 := pg_catalog.pg_current_xact_id();  -- first: what others write later is fresh
     marked int[] := ARRAY(SELECT mark FROM containertest.marks);
 BEGIN
     IF marked = '{0}' AND containertest.noted_since(0) = '{}' THEN

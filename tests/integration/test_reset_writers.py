@@ -180,6 +180,45 @@ class ConcurrentWriterTests(ResetCase):
         self.assert_baseline()
 
 
+class NewcomerTests(ResetCase):
+    """A connection that is opened while a reset is under way, which began when there was none but the shared one."""
+
+    def test_rows_of_a_newcomer_are_undone_by_the_next_reset(self):
+        self.execute("SET containertest.resetting = on; SET check_function_bodies = off")  # no DDL of a test's
+        self.execute("""
+            ALTER FUNCTION containertest.set_back(containertest.sequences[], oid[]) RENAME TO real_set_back;
+            CREATE FUNCTION containertest.set_back(containertest.sequences[], oid[]) RETURNS boolean
+            LANGUAGE plpgsql AS $$ BEGIN
+                FOR i IN 1..6000 LOOP
+                    EXIT WHEN EXISTS (SELECT FROM public.child);
+                    PERFORM pg_sleep(0.01);
+                END LOOP;
+                RETURN containertest.real_set_back($1, $2);
+            END $$
+        """)
+        self.execute("INSERT INTO parent (name) VALUES ('x')")
+        newcomer = threading.Thread(target=self.come)
+        newcomer.start()
+        self.resetter.reset()
+        newcomer.join(60)
+        self.execute("SET containertest.resetting = on")
+        self.execute("""
+            DROP FUNCTION containertest.set_back;
+            ALTER FUNCTION containertest.real_set_back RENAME TO set_back;
+        """)
+        with self.in_place():
+            self.resetter.reset()
+        self.assertEqual(self.value("SELECT count(*) FROM child"), 0)
+
+    def come(self):
+        """Write when the reset is under way, watching for it from another database."""
+        under_way = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event = 'PgSleep'"
+        with self.database.admin() as cursor:
+            eventually(lambda: cursor.execute(under_way, (self.database.name,)) or cursor.rowcount)
+        with contextlib.closing(self.database.connect()) as connection:
+            self.execute("INSERT INTO child (parent) VALUES (1)", connection)
+
+
 class AmountTests(ResetCase):
     schema = SCHEMA
 
