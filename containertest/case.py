@@ -194,7 +194,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def _bring_back(cls) -> Stack:
         stack = cls.manager().stack
-        if stack.loaded is (cls if cls._has_data() else None):
+        if stack.holds(cls if cls._has_data() else None):
             stack.reset_all()
         else:
             stack.restore()
@@ -215,6 +215,7 @@ class _ServerTestCase(unittest.TestCase):
                 log.warning("%s", second)  # the first one counts
             raise
         stack.loaded = cls
+        cls.addClassCleanup(stack.forget, cls)
 
     @classmethod
     def _has_data(cls) -> bool:

@@ -48,6 +48,12 @@ class FakeStack:
         self.loaded = None
         self._call("restore")
 
+    def holds(self, owner: object) -> bool:
+        return self.loaded is owner
+
+    def forget(self, owner: object) -> None:
+        pass
+
     def snapshot(self) -> None:
         self.calls.append("snapshot")
 
