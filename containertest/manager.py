@@ -67,6 +67,10 @@ class ContainerManager:
         state = "stopped" if self._stack is None else repr(self._stack)
         return f"<ContainerManager: {state}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, also one for another process (`multiprocessing`), is not started: it joins by its own `start`."""
+        return {**self.__dict__, "_stack": None, "_pid": 0}
+
     @brief
     def start(self) -> ContainerManager:
         """Start the servers, or join those that run already, and return the manager.
