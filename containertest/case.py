@@ -320,7 +320,7 @@ class _WithPostgres(_ServerTestCase):
         if found != n:
             condition = f" where {where} {params or ''}".rstrip() if where else ""
             rows = checks.some_rows(self.db, table)
-            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n}. {rows}"))
+            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n!r}. {rows}"))
 
     def assertRowExists(self, table: str, **columns: Any) -> None:
         """Fail unless ``table`` has a row with these values; None stands for NULL."""

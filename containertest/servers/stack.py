@@ -465,5 +465,6 @@ def _missing(title: str, argument: str, needed: bool) -> str:
         return f"{title} has ended and could not be started again; the next test will try once more."
     return (
         f"{title} was asked for, but this manager was told that it is not needed "
-        f"(ContainerManager({argument}=None), or a test class for the other server only)."
+        f"(ContainerManager({argument}=None), or a test class for the other server only).\n"
+        f"Leave {argument}=None out, or use IntegrationTestCase."
     )
