@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
 from containertest import checks, queries, session
 from containertest.boundary import brief
-from containertest.errors import ContainerTestError, ServerDied
+from containertest.errors import ConfigError, ContainerTestError, NotStarted, ServerDied
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -41,14 +41,32 @@ _AROUND = ("setUp", "asyncSetUp", "tearDown", "asyncTearDown")
 class _Shared(Generic[T]):
     """An attribute of test classes and of their instances that comes from the class' manager.
 
-    Looked at on the class, it never starts a server: pytest looks at all attributes while it collects.
+    Looked at on the class, it never starts a server, and is there all the same: pytest and `inspect.getmembers` look
+    at all attributes.
     """
 
-    def __init__(self, get: Callable[[ContainerManager], T]) -> None:
+    def __init__(self, get: Callable[[ContainerManager], T], doc: str) -> None:
         self._get = get
+        self.__doc__ = doc
 
     def __get__(self, instance: object, owner: type[_ServerTestCase]) -> T:
-        return self._get(owner.manager(start=instance is not None))
+        try:
+            return self._get(owner.manager(start=instance is not None))
+        except NotStarted as error:
+            if instance is not None:
+                raise
+            return cast(T, _NotStarted(error))
+
+
+class _NotStarted:
+    """What a class has of a server that is not started: who uses it gets the error."""
+
+    def __init__(self, error: NotStarted) -> None:
+        self._error = error
+
+    @brief
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(name) if name.startswith("_") else self._error
 
 
 class _ServerTestCase(unittest.TestCase):
@@ -59,8 +77,8 @@ class _ServerTestCase(unittest.TestCase):
 
     #: The manager; None: the default one, made from the settings.
     containers: ClassVar[ContainerManager | None] = None
-    #: Files loaded once per class, before `setUpTestData`; those of base classes come first.
-    fixtures: ClassVar[Sequence[str | os.PathLike[str]]] = ()
+    #: Files loaded once per class, before `setUpTestData`; those of base classes come first. One alone needs no list.
+    fixtures: ClassVar[Sequence[str | os.PathLike[str]] | os.PathLike[str]] = ()
 
     _needs_postgres: ClassVar[bool] = True
     _needs_redis: ClassVar[bool] = True
@@ -95,6 +113,8 @@ class _ServerTestCase(unittest.TestCase):
         Usually ``setUpModule`` has done so; some runners leave it out (unittest-parallel with ``--level test``).
         """
         manager = cls.containers or default_manager(cls._needs_postgres, cls._needs_redis)
+        if isinstance(manager, (str, type)):
+            raise ConfigError(f"{cls.__name__}.containers is {manager!r}, but must be a ContainerManager(…) or None.")
         return manager.start() if start else manager
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
@@ -194,7 +214,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def _bring_back(cls) -> Stack:
         stack = cls.manager().stack
-        if stack.loaded is (cls if cls._has_data() else None):
+        if stack.holds(cls if cls._has_data() else None):
             stack.reset_all()
         else:
             stack.restore()
@@ -215,6 +235,7 @@ class _ServerTestCase(unittest.TestCase):
                 log.warning("%s", second)  # the first one counts
             raise
         stack.loaded = cls
+        cls.addClassCleanup(stack.forget, cls)
 
     @classmethod
     def _has_data(cls) -> bool:
@@ -228,7 +249,8 @@ class _ServerTestCase(unittest.TestCase):
         """Each fixture once, those of base classes first, with the folders to look in."""
         seen = set()
         for klass in reversed(cls.__mro__):
-            for path in klass.__dict__.get("fixtures", ()):
+            named = klass.__dict__.get("fixtures") or ()
+            for path in [named] if isinstance(named, (str, os.PathLike)) else named:
                 if str(path) not in seen:
                     seen.add(str(path))
                     yield path, cls._folders(klass)
@@ -267,8 +289,10 @@ _NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
 class _WithPostgres(_ServerTestCase):
     """What a test does with PostgreSQL."""
 
-    #: The shared psycopg2 connection to this process' database, in autocommit mode; also as ``cls.db``.
-    db: _Shared[psycopg2.extensions.connection] = _Shared(lambda manager: manager.postgres.connection)
+    db: _Shared[psycopg2.extensions.connection] = _Shared(
+        lambda manager: manager.postgres.connection,
+        "The shared psycopg2 connection to this process' database, in autocommit mode; also as ``cls.db``.",
+    )
 
     def connect(self, **kwargs: Any) -> psycopg2.extensions.connection:
         """Open an extra connection with psycopg2's defaults; it is closed at the end of the test.
@@ -287,12 +311,16 @@ class _WithPostgres(_ServerTestCase):
     def assertRowCount(
         self, table: str, n: int, where: str | None = None, params: Sequence[Any] = (), msg: str | None = None
     ) -> None:
-        """Fail unless ``table`` has ``n`` rows for which the SQL condition ``where`` holds."""
+        """Fail unless ``table`` has ``n`` rows for which the SQL condition ``where`` holds.
+
+        :param table: the name as PostgreSQL stores it, not quoted; ``schema.table`` for one off the search path.
+        :param params: for the ``%s`` in ``where``; without any, a ``%`` stands for itself.
+        """
         found = checks.count_rows(self.db, table, where, params)
         if found != n:
             condition = f" where {where} {params or ''}".rstrip() if where else ""
             rows = checks.some_rows(self.db, table)
-            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n}. {rows}"))
+            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n!r}. {rows}"))
 
     def assertRowExists(self, table: str, **columns: Any) -> None:
         """Fail unless ``table`` has a row with these values; None stands for NULL."""
@@ -320,8 +348,10 @@ class _WithPostgres(_ServerTestCase):
 class _WithRedis(_ServerTestCase):
     """What a test does with Redis."""
 
-    #: The shared client of this process' Redis, with redis-py's defaults (replies are bytes); also as ``cls.redis``.
-    redis: _Shared[redis.Redis] = _Shared(lambda manager: manager.redis.client)
+    redis: _Shared[redis.Redis] = _Shared(
+        lambda manager: manager.redis.client,
+        "The shared client of this process' Redis, with redis-py's defaults: bytes; also as ``cls.redis``.",
+    )
 
     @classmethod
     def reset_redis(cls) -> None:

@@ -15,6 +15,8 @@ def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[Co
 
     Raises ``error`` with the folders looked in; ``what`` says there what was looked for.
     """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise error(f"{what}: {path!r} is not the path of a file; several are named one by one.")
     candidates = list(dict.fromkeys(Path(folder, path) for folder in folders or [Path()]))
     for candidate in candidates:
         if candidate.exists():

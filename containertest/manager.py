@@ -67,6 +67,10 @@ class ContainerManager:
         state = "stopped" if self._stack is None else repr(self._stack)
         return f"<ContainerManager: {state}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, also one for another process (`multiprocessing`), is not started: it joins by its own `start`."""
+        return {**self.__dict__, "_stack": None, "_pid": 0}
+
     @brief
     def start(self) -> ContainerManager:
         """Start the servers, or join those that run already, and return the manager.
@@ -130,13 +134,18 @@ class ContainerManager:
         return self._stack.ready()
 
     @property
+    def _current(self) -> Stack:
+        """The same for everything else: what a test class loaded is not there when its tests are over."""
+        return self.stack.current()
+
+    @property
     @brief
     def postgres(self) -> RunningPostgres:
         """The running PostgreSQL.
 
         :raises NotStarted: before `start` and after `stop`, or if the manager was told it is not needed.
         """
-        return self.stack.postgres
+        return self._current.postgres
 
     @property
     @brief
@@ -145,22 +154,22 @@ class ContainerManager:
 
         :raises NotStarted: before `start` and after `stop`, or if the manager was told it is not needed.
         """
-        return self.stack.redis
+        return self._current.redis
 
     @brief
     def reset_database(self) -> None:
         """Bring this process' database back to its baseline."""
-        self.stack.reset_database()
+        self._current.reset_database()
 
     @brief
     def reset_redis(self) -> None:
         """Bring this process' Redis back to its baseline."""
-        self.stack.reset_redis()
+        self._current.reset_redis()
 
     @brief
     def reset_all(self) -> None:
         """Bring both back to their baselines."""
-        self.stack.reset_all()
+        self._current.reset_all()
 
     @brief
     def load_fixtures(self, *paths: str | os.PathLike[str]) -> None:
@@ -169,12 +178,12 @@ class ContainerManager:
         :param paths: relative to the module that made the manager, then to the working directory.
         :raises FixtureError: if a file is missing or broken; nothing of that file is kept.
         """
-        self.stack.load_fixtures(paths, self._folders)
+        self._current.load_fixtures(paths, self._folders)
 
     @brief
     def snapshot(self) -> None:
         """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to."""
-        self.stack.snapshot(taken=True)
+        self._current.snapshot(taken=True)
 
     @brief
     def restore(self) -> None:

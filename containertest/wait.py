@@ -97,7 +97,7 @@ class LogLine(WaitStrategy):
     def check(self, server: Watched, probe: Callable[[Endpoint], None]) -> None:
         seen = sum(self.text in line for line in server.logs().splitlines())
         if seen < self.occurrences:
-            raise LookupError(f"{self.text!r} was logged {seen} times, not {self.occurrences}")
+            raise LookupError(f"{self.text!r} was logged {seen} times, not {self.occurrences}; case counts")
 
 
 def poll(check: Callable[[], bool], timeout: float, interval: float = INTERVAL) -> bool:
@@ -145,6 +145,12 @@ def until_ready(
     if not poll(ready, seconds):
         raise StartupTimeout(
             f"{title} was not ready after {seconds:g} s ({type(strategy).__name__}: {reason}).\n"
-            "If it is only slow, give it more time: CONTAINERTEST_STARTUP_TIMEOUT=120, or startup_timeout=120.\n"
+            f"If it is only slow, give it more time: {_more_time(strategy)}.\n"
             f"Its last log lines:\n{last_lines(server.logs())}"
         )
+
+
+def _more_time(strategy: WaitStrategy) -> str:
+    if strategy.timeout is not None:
+        return f"{type(strategy).__name__}(…, timeout={2 * strategy.timeout:g}), which counts instead of the setting"
+    return "CONTAINERTEST_STARTUP_TIMEOUT=120, or startup_timeout=120"

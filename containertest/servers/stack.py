@@ -90,7 +90,7 @@ class Stack:
         self._scripts = scripts
         #: Whose data are in the present baseline, besides what the migrations left: a test class, or None.
         self.loaded: object = None
-        #: Whether the baseline is one that a manager's `snapshot` made, and whether that manager has been stopped.
+        #: Whether the baseline is one that a manager's `snapshot` made, and whether who made it has gone since.
         self._taken, self._stale = False, False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
@@ -126,8 +126,6 @@ class Stack:
                 stack.start()
                 _end_quickly()
                 _stacks[key] = stack
-            elif _stacks[key]._stale:
-                _stacks[key].restore()
             return _stacks[key].ready()
 
     def ready(self) -> Stack:
@@ -304,7 +302,28 @@ class Stack:
 
     def forget_snapshot(self) -> None:
         """Go back to what the migrations left when the stack is used again, if a manager made a snapshot."""
-        self._stale = self._taken
+        self._stale = self._stale or self._taken
+
+    def forget(self, owner: object) -> None:
+        """Likewise if the baseline has the data of ``owner``, a test class whose tests are over."""
+        self._stale = self._stale or self.loaded is owner
+
+    def holds(self, owner: object) -> bool:
+        """Whether the baseline is that of ``owner``, a test class that begins a test; None: of one without data.
+
+        Some runners take each test by itself, and end the class after it: then its data needn't be loaded again.
+        """
+        if owner is not None and self.loaded is owner:
+            self._stale = False
+        return self.loaded is owner and not self._stale
+
+    def current(self) -> Stack:
+        """This stack, at a baseline that is not one of somebody who has gone."""
+        if self._stale:
+            with _lock:
+                if self._stale:
+                    self.restore()
+        return self
 
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline."""
@@ -446,5 +465,6 @@ def _missing(title: str, argument: str, needed: bool) -> str:
         return f"{title} has ended and could not be started again; the next test will try once more."
     return (
         f"{title} was asked for, but this manager was told that it is not needed "
-        f"(ContainerManager({argument}=None), or a test class for the other server only)."
+        f"(ContainerManager({argument}=None), or a test class for the other server only).\n"
+        f"Leave {argument}=None out, or use IntegrationTestCase."
     )

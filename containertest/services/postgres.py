@@ -95,7 +95,7 @@ class Postgres:
         for name in ("username", "dbname"):
             value = getattr(self, name)
             if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > 50:
-                raise ConfigError(f"Postgres({name}=…) is {value!r}, but must have 1 to 50 bytes.")
+                raise ConfigError(f"Postgres({name}=…) is {value!r}, but must be a text of 1 to 50 bytes.")
         # With such a name initdb fails, at its own statements (`CREATE EXTENSION plpgsql`).
         if set(self.username) & set("\"$'\\") or self.username.startswith("pg_"):
             raise ConfigError(

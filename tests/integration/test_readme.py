@@ -41,11 +41,14 @@ def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: 
 def _enter(test: doctest.DocTest) -> None:
     support.require_any()
     test.globs["_before"] = os.getcwd()
-    os.chdir(support.TOP)
+    folder = test.globs["_folder"] = tempfile.mkdtemp(prefix="ct-readme-")
+    shutil.copy(support.TOP / "containertest" / "sample" / "schema.sql", folder)
+    os.chdir(folder)
 
 
 def _leave(test: doctest.DocTest) -> None:
     os.chdir(test.globs.get("_before", os.getcwd()))
+    shutil.rmtree(test.globs.get("_folder", ""), ignore_errors=True)
 
 
 def code_blocks() -> list[str]:

@@ -342,6 +342,35 @@ class ClassDataTests(unittest.TestCase):
             result = run_case(Leaves)
         self.assertTrue(result.wasSuccessful(), result.errors)
 
+    def test_data_of_a_class_are_gone_for_who_uses_the_manager_after_it(self):
+        base, *_ = self.family()
+        self.assertTrue(run_case(base).wasSuccessful())
+        with self.containers.postgres.connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM parent")
+            self.assertEqual(cursor.fetchall(), [("first",)])
+            self.containers.reset_all()
+            cursor.execute("SELECT name FROM parent")
+            self.assertEqual(cursor.fetchall(), [("first",)])
+
+    def test_tests_taken_one_by_one_load_the_data_of_their_class_once(self):
+        containers, loaded = self.containers, []
+
+        class Alone(PostgresTestCase):
+            @classmethod
+            def setUpTestData(cls):
+                loaded.append(cls)
+
+            def test_1(self):
+                pass
+
+            def test_2(self):
+                pass
+
+        Alone.containers = containers
+        for name in ("test_1", "test_2"):
+            self.assertTrue(run_case(Alone, name).wasSuccessful())
+        self.assertEqual(loaded, [Alone])
+
     def test_script_goes_back_to_the_migrations(self):
         containers = self.containers
         with containers.postgres.connection.cursor() as cursor:

@@ -218,7 +218,7 @@ class Tests(unittest.TestCase):
         containers.redis
 
     def test_connection_of_a_class(self):
-        Users.db
+        Users.db.cursor()
 """
 
 FIXTURES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import unittest
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from unittest import mock
 
 import containertest
 from containertest import IntegrationTestCase, PostgresTestCase, RedisTestCase
-from containertest.errors import FixtureError, NotStarted, ServerDied
+from containertest.errors import ConfigError, FixtureError, NotStarted, ServerDied
 from tests.support import run_case, run_python
 
 
@@ -47,6 +48,12 @@ class FakeStack:
     def restore(self) -> None:
         self.loaded = None
         self._call("restore")
+
+    def holds(self, owner: object) -> bool:
+        return self.loaded is owner
+
+    def forget(self, owner: object) -> None:
+        pass
 
     def snapshot(self) -> None:
         self.calls.append("snapshot")
@@ -153,6 +160,19 @@ class BaselineTests(CaseCase):
 
         self.passes(Tests)
         self.assertEqual(self.calls[1:4], ["fixtures a.sql", "fixtures b.sql", "fixtures c.json"])
+
+    def test_one_fixture_needs_no_list(self) -> None:
+        for named in ("users.sql", Path("users.sql")):
+            self.stack.calls.clear()
+
+            class Tests(self.base()):  # type: ignore[misc]
+                fixtures = named
+
+                def test(self) -> None: ...
+
+            with self.subTest(named=named):
+                self.assertTrue(run_case(Tests).wasSuccessful())
+                self.assertIn("fixtures users.sql", self.stack.calls)
 
     def test_subclass_that_inherits_data_loads_them_for_itself(self) -> None:
         class First(self.base()):  # type: ignore[misc]
@@ -448,21 +468,27 @@ class AttributeTests(CaseCase):
             containers = containertest.ContainerManager()
 
         with self.assertRaisesRegex(NotStarted, "Call start\\(\\) first: setUpModule"):
-            _ = Tests.db
+            Tests.db.cursor()
+
+    def test_attributes_of_a_class_that_is_not_started_are_there_and_explained(self) -> None:
+        self.assertTrue(hasattr(IntegrationTestCase, "db") and hasattr(IntegrationTestCase, "redis"))
+        self.assertIn("db", dict(inspect.getmembers(IntegrationTestCase)))
+        self.assertIn("autocommit", inspect.getdoc(inspect.getattr_static(IntegrationTestCase, "db")) or "")
+
+    def test_containers_that_are_no_manager_are_refused(self) -> None:
+        for wrong in ("postgres:16", containertest.ContainerManager):
+            with self.subTest(wrong=wrong), self.assertRaisesRegex(ConfigError, "must be a ContainerManager"):
+                type("Tests", (IntegrationTestCase,), {"containers": wrong}).manager()  # type: ignore[attr-defined]
 
     def test_looking_at_a_class_starts_no_server(self) -> None:
         """pytest looks at every attribute of a class while it collects."""
         done = run_python(
             """
             import sys, inspect
-            from containertest import IntegrationTestCase, NotStarted
+            from containertest import IntegrationTestCase
             class Tests(IntegrationTestCase):
                 def test(self): pass
-            for name in dir(Tests):
-                try:
-                    getattr(Tests, name)
-                except NotStarted:
-                    assert name in ("db", "redis"), name
+            assert {"db", "redis"} <= dict(inspect.getmembers(Tests)).keys()
             assert "containertest.servers.stack" not in sys.modules
             """
         )

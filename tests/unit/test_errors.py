@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from unittest import mock
 
 from containertest import ContainerManager, backends, doctor
 from containertest.backends.external import ExternalBackend, ExternalServer
-from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, ServerDied, last_lines
+from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError, NotStarted, ServerDied, last_lines
 from containertest.servers.leases import Lease
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.servers.stack import Stack
@@ -224,6 +226,18 @@ class SharingTests(unittest.TestCase):
             self.get(Settings(), postgres=Postgres()),
         ]
         self.assertEqual(len(set(map(id, stacks))), len(stacks))
+
+    def test_server_that_was_not_wanted_is_named_with_what_to_leave_out(self) -> None:
+        stack = Stack("key", Settings(), None, Redis(), None)
+        with self.assertRaisesRegex(NotStarted, "not needed .*\nLeave postgres=None out, or use IntegrationTestCase"):
+            _ = stack.postgres
+
+    def test_copy_of_a_manager_is_not_started_and_goes_to_another_process(self) -> None:
+        with mock.patch.object(Stack, "ready", autospec=True, side_effect=lambda stack: stack):
+            manager = ContainerManager(None).start()
+            for copied in (copy.deepcopy(manager), pickle.loads(pickle.dumps(manager))):
+                self.assertFalse(copied.started)
+                self.assertIs(copied.start()._stack, manager._stack)
 
     def test_failed_start_is_tried_again_by_the_next_manager(self) -> None:
         with (

@@ -59,6 +59,10 @@ class SourceTests(FolderCase):
         self.assertIn(f"\n  {self.folder}\n", message)
         self.assertIn(f"Did you mean {self.folder / 'schema.sql'}?", message)
 
+    def test_empty_path_is_not_the_folder_of_the_module(self) -> None:
+        self.file("schema.sql")
+        self.assertEqual(self.refused(""), "migration: '' is not the path of a file; several are named one by one.")
+
     def test_missing_file_in_a_list_is_found_at_once(self) -> None:
         self.file("schema.sql")
         self.assertIn("missing.sql", self.refused(["schema.sql", "missing.sql"]))

@@ -121,10 +121,10 @@ class ArgumentTests(unittest.TestCase):
     def test_wrong_arguments_say_what_is_allowed(self) -> None:
         for make, words in (
             (lambda: Postgres(dbname="postgres"), "PostgreSQL's own database"),
-            (lambda: Postgres(dbname=""), "must have 1 to 50 bytes"),
-            (lambda: Postgres(username="é" * 26), "must have 1 to 50 bytes"),
-            (lambda: Postgres(username=None), "must have 1 to 50 bytes"),  # type: ignore[arg-type]
-            (lambda: Postgres(dbname=7), "must have 1 to 50 bytes"),  # type: ignore[arg-type]
+            (lambda: Postgres(dbname=""), "must be a text of 1 to 50 bytes"),
+            (lambda: Postgres(username="é" * 26), "must be a text of 1 to 50 bytes"),
+            (lambda: Postgres(username=None), "must be a text of 1 to 50 bytes"),  # type: ignore[arg-type]
+            (lambda: Postgres(dbname=7), "must be a text of 1 to 50 bytes"),  # type: ignore[arg-type]
             (lambda: Postgres(password=""), "must not be empty"),
             (lambda: Postgres(password="a\nb"), "line breaks"),
             (lambda: Postgres(password=b"x"), "is a bytes, but must be a text or None"),  # type: ignore[arg-type]

@@ -126,6 +126,14 @@ class TimeoutTests(WaitCase):
         self.assertTrue(message.endswith("  | still thinking"))
         self.assertNotIn("s3cret", message)
 
+    def test_remedy_for_a_strategy_with_a_time_of_its_own_is_that_time(self) -> None:
+        with self.assertRaises(StartupTimeout) as caught:
+            until_ready(FakeServer(log="Ready"), "Redis", LogLine("ready", timeout=0.01), Probe(), timeout=LONG)
+        message = str(caught.exception)
+        self.assertIn("more time: LogLine(…, timeout=0.02), which counts instead of the setting.", message)
+        self.assertIn("'ready' was logged 0 times, not 1; case counts", message)
+        self.assertNotIn("CONTAINERTEST_STARTUP_TIMEOUT", message)
+
     def test_own_timeout_of_a_strategy_wins(self) -> None:
         with self.assertRaisesRegex(StartupTimeout, r"after 0\.02 s"):
             self.wait(FakeServer(), Connection(timeout=0.02), timeout=LONG)
