@@ -151,7 +151,8 @@ def _from_files() -> list[tuple[str, Any, str]]:
     for folder in (here, *here.parents):
         for name, read in (("setup.cfg", _read_cfg), ("pyproject.toml", _read_toml)):
             path = folder / name
-            if path.is_file() and (section := read(path)) is not None:
+            # Not Path.is_file(), which raises an error where a folder above is closed to this user.
+            if os.path.isfile(path) and os.access(path, os.R_OK) and (section := read(path)) is not None:
                 return [(key.replace("-", "_"), raw, f"{key} in {path}") for key, raw in section.items()]
     return []
 
