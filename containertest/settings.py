@@ -161,7 +161,7 @@ def _read_cfg(path: Path) -> Mapping[str, Any] | None:
     # No default section: what stands there is for others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read(path, encoding="utf-8-sig")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
     return parser["containertest"] if parser.has_section("containertest") else None
@@ -181,9 +181,10 @@ def _read_toml(path: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        section = tomllib.loads(content.decode()).get("tool", {}).get("containertest")
+        tool = tomllib.loads(content.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
+    section = tool.get("containertest") if isinstance(tool, dict) else None
     return section if isinstance(section, dict) else None
 
 

@@ -222,6 +222,17 @@ class FileTests(SettingsCase):
         (self.folder / "setup.cfg").write_text("[DEFAULT]\ncolour = red\n[containertest]\nstrict = 1\n[tool]\na = %b\n")
         self.assertTrue(Settings.load().strict)
 
+    def test_byte_order_mark_of_an_editor_on_windows_does_no_harm(self) -> None:
+        self.cfg("backend = local")
+        text = (self.folder / "setup.cfg").read_text(encoding="utf-8")
+        (self.folder / "setup.cfg").write_text(text, encoding="utf-8-sig")
+        self.assertEqual(Settings.load().backend, "local")
+
+    @unittest.skipIf(sys.version_info < (3, 11), "Python 3.10 can't read TOML")
+    def test_tool_that_is_no_table_of_pyproject_is_none_of_ours(self) -> None:
+        (self.folder / "pyproject.toml").write_text('tool = "containertest"')
+        self.assertEqual(Settings.load().backend, "auto")
+
     def test_broken_setup_cfg_is_named(self) -> None:
         (self.folder / "setup.cfg").write_text("[containertest]\nstrict = 1\nstrict = 0\n")
         self.assertRegex(self.refused(), r"setup\.cfg can't be read: .*'strict'")
