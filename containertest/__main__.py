@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("containertest").setLevel(logging.INFO)  # not those of the libraries underneath
     try:
         status: int = given.function(given)
-        sys.stdout.flush()
+        if sys.stdout:  # there is none where the caller has closed it
+            sys.stdout.flush()
         return status
     except ContainerTestError as error:
         print(f"containertest: {error}", file=sys.stderr)
@@ -115,7 +116,10 @@ def _filled(name: str, template: str, services: Mapping[str, Any]) -> str:
 
 
 def _execute(command: Sequence[str], variables: dict[str, str]) -> int:
-    """Run the command, pass signals on to it, and return its status as a shell would."""
+    """Run the command, pass signals on to it, and return its status as a shell would.
+
+    A signal that is ignored here, as under ``nohup``, stays so for the command.
+    """
     received: list[int] = []
     child: list[subprocess.Popen[bytes]] = []
 
@@ -126,14 +130,16 @@ def _execute(command: Sequence[str], variables: dict[str, str]) -> int:
         for process in child:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in PASSED_ON}
+    heard = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in heard}
     try:
         child.append(subprocess.Popen(command, env={**os.environ, **variables}))
         for number in received:
             child[0].send_signal(number)
         status = child[0].wait()
     except OSError as error:
-        raise ConfigError(f"{command[0]} can't be run: {error.strerror or error}.") from error
+        print(f"containertest: {command[0]} can't be run: {error.strerror or error}.", file=sys.stderr)
+        return 127 if isinstance(error, FileNotFoundError) else 126
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -106,9 +106,18 @@ def identify() -> tuple[str, Process]:
         pid, _, start = given.partition("-")
         return given, [pid, start] if pid.isdigit() else myself()
     if xdist := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
-        return f"xdist-{xdist}", myself(os.getppid())
+        return f"xdist-{xdist}", _controller()
     root = _parent() or myself()
     return "-".join(root), root
+
+
+def _controller() -> Process:
+    """xdist's first process; this one, if that has died: who adopts its children may live as long as the machine."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError):
+        if os.path.samefile(f"/proc/{parent}/exe", "/proc/self/exe"):
+            return myself(parent)
+    return myself() if parent == 1 or os.path.exists("/proc/self/exe") else myself(parent)
 
 
 def _parent() -> Process | None:
@@ -267,6 +276,11 @@ def spawn_guard(folder: Path) -> bool:
     The guard is detached: no signal to a terminal or a process group hits it. Nor is it a child of this process,
     whose tests may wait for "any child": the shell that starts it in the background ends at once.
     """
+    if not os.access(sys.executable or "", os.X_OK):
+        raise ContainerTestError(
+            f"This process may not run its own Python, {sys.executable!r}: nobody would remove its servers.\n"
+            "Run the tests as a user who may, or with a Python that this user can reach."
+        )
     lock = _try(folder / "guard.lock")
     if lock is None:
         return False

@@ -151,7 +151,8 @@ def _from_files() -> list[tuple[str, Any, str]]:
     for folder in (here, *here.parents):
         for name, read in (("setup.cfg", _read_cfg), ("pyproject.toml", _read_toml)):
             path = folder / name
-            if path.is_file() and (section := read(path)) is not None:
+            # Not Path.is_file(), which raises an error where a folder above is closed to this user.
+            if os.path.isfile(path) and os.access(path, os.R_OK) and (section := read(path)) is not None:
                 return [(key.replace("-", "_"), raw, f"{key} in {path}") for key, raw in section.items()]
     return []
 
@@ -160,7 +161,7 @@ def _read_cfg(path: Path) -> Mapping[str, Any] | None:
     # No default section: what stands there is for others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read(path, encoding="utf-8-sig")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
     return parser["containertest"] if parser.has_section("containertest") else None
@@ -180,9 +181,10 @@ def _read_toml(path: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        section = tomllib.loads(content.decode()).get("tool", {}).get("containertest")
+        tool = tomllib.loads(content.decode()).get("tool")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from error
+    section = tool.get("containertest") if isinstance(tool, dict) else None
     return section if isinstance(section, dict) else None
 
 

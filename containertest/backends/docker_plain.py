@@ -55,13 +55,17 @@ def _asks_for_more() -> bool:
     harmless = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG")
     asking = ("DOCKER_", "TESTCONTAINERS_", "TC_HOST")
     named = any(name.startswith(asking) and name not in harmless and "RYUK" not in name for name in os.environ)
-    home = Path.home()
-    config = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
-    return (
-        named
-        or (home / ".testcontainers.properties").exists()
-        or (config.exists() and b"currentContext" in config.read_bytes())
-    )
+    # HOME may be missing, or another user's that can't be looked into.
+    home = os.path.expanduser("~")
+    config = Path(os.environ.get("DOCKER_CONFIG") or Path(home, ".docker")) / "config.json"
+    return named or os.path.exists(f"{home}/.testcontainers.properties") or b"currentContext" in _content(config)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 class PlainApi:

@@ -15,12 +15,13 @@ from containertest.backends.cache import cache_candidates, is_own
 from containertest.backends.local_access import server_user
 from containertest.backends.local_copies import copies_candidates
 from containertest.backends.local_folder import DataFolder, end_lost, of_session
+from containertest.backends.local_processes import runs_from
 from containertest.backends.local_programs import Programs, find
 from containertest.backends.local_server import HOST, Launch, LocalServer
 from containertest.errors import BackendUnavailable
 from containertest.spec import Endpoint, ServerSpec
 
-__all__ = ["LocalBackend", "clear_caches"]
+__all__ = ["LocalBackend", "clear_caches", "prune"]
 
 
 class LocalBackend:
@@ -92,13 +93,22 @@ class LocalBackend:
         return self._found[key]
 
 
+def prune() -> list[str]:
+    """Remove what is kept for later runs.
+
+    :return: a line for each folder.
+    """
+    return [f"removed: cache {folder}" for folder in clear_caches()]
+
+
 def clear_caches() -> list[Path]:
     """Remove what is kept for later runs: prepared data and copies of programs; return the folders removed.
 
-    Harmless while runs are going on: they make again what they miss.
+    Harmless while runs are going on: they make again what they miss. But a server that runs from a copy needs its
+    libraries to the end.
     """
-    candidates = (*cache_candidates(), *(copies_candidates() if os.geteuid() == 0 else ()))
-    folders = [path for path in dict.fromkeys(candidates) if is_own(path)]
+    copies = [path for path in copies_candidates() if not runs_from(path)] if os.geteuid() == 0 else []
+    folders = [path for path in dict.fromkeys((*cache_candidates(), *copies)) if is_own(path)]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     return folders

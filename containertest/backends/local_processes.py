@@ -16,7 +16,7 @@ from pathlib import Path
 from containertest.processes import Process, alive, myself
 from containertest.wait import poll
 
-__all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "using"]
+__all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "runs_from", "using"]
 
 PROC = Path("/proc")
 #: What Linux adds to the name of a working directory that is not there any more.
@@ -54,6 +54,13 @@ def lost_in(folder: re.Pattern[str]) -> list[int]:
         return [pid for pid, terminal, command in _listed() if terminal[0] == "?" and folder.search(command)]
     places = ((pid, _place(pid)) for pid in _pids())
     return [pid for pid, place in places if place.endswith(GONE) and folder.search(place) and not _has_terminal(pid)]
+
+
+def runs_from(folder: Path) -> bool:
+    """Whether a process runs a program that is in ``folder``."""
+    if not has_proc():
+        return any(str(folder) in command for _, _, command in _listed())
+    return any(_link(pid, "exe").startswith(f"{folder.resolve()}/") for pid in _pids())
 
 
 def end_all(find: Callable[[], Collection[int]]) -> None:
@@ -104,8 +111,12 @@ def _works_in(pid: int, folder: str) -> bool:
 
 def _place(pid: int) -> str:
     """The working directory of a process; "" if it has ended, or is another user's."""
+    return _link(pid, "cwd")
+
+
+def _link(pid: int, name: str) -> str:
     try:
-        return os.readlink(f"{PROC}/{pid}/cwd")
+        return os.readlink(f"{PROC}/{pid}/{name}")
     except OSError:
         return ""
 

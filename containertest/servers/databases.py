@@ -6,12 +6,17 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from containertest import __version__
 from containertest.errors import BackendUnavailable
 from containertest.processes import alive, myself
 from containertest.services import postgres
 from containertest.spec import Endpoint
+
+#: Bytes of the longest name in PostgreSQL.
+LONGEST = 63
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -70,7 +75,8 @@ def _name(lease: Lease, migrations: Migrations | None) -> str:
 
 
 def _named(content: str) -> str:
-    return f"ct_template_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    # Another version of this library may prepare its templates otherwise.
+    return f"ct_template_{hashlib.sha256(f'{__version__} {content}'.encode()).hexdigest()[:12]}"
 
 
 def generation(lease: Lease, name: str) -> str:
@@ -136,11 +142,10 @@ def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
 
 
 def _names(wanted: str, suffix: str) -> Iterator[str]:
-    yield f"{wanted}{suffix}"
-    number = 2
-    while True:
-        yield f"{wanted}{suffix}_{number}"
-        number += 1
+    for number in count(1):
+        end = suffix if number == 1 else f"{suffix}_{number}"
+        # PostgreSQL would cut the end off, and make the same name of several.
+        yield wanted.encode()[: LONGEST - len(end)].decode(errors="ignore") + end
 
 
 def _suffix(lease: Lease) -> str:

@@ -296,6 +296,19 @@ class CacheTests(LocalTestCase):
         self.assertFalse(self.cache.joinpath("containertest").exists())
         self.start(postgres_spec())
 
+    def test_copied_programs_of_a_living_server_are_not_cleared(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root copies programs")
+        copies = self.cache / "copies"
+        copies.mkdir(mode=0o755)
+        program = shutil.copy2(shutil.which("sleep"), copies / "server")
+        with mock.patch("containertest.backends.local.copies_candidates", return_value=[copies]):
+            with subprocess.Popen([program, "600"]) as server:
+                self.assertNotIn(copies, clear_caches())
+                self.assertTrue(program.exists())
+                server.kill()
+            self.assertIn(copies, clear_caches())
+
 
 class OtherProcessTests(LocalTestCase):
     """Servers are started by one process, used by others, and removed by whoever is left."""

@@ -83,6 +83,10 @@ class RunTests(CommandCase):
         )
         self.assertFalse(FakeManager.running)
 
+    def test_status_is_returned_where_there_is_no_standard_output(self) -> None:
+        with self.executed(7), mock.patch.object(sys, "stdout", None):
+            self.assertEqual(cli.main(["run", "--", "true"]), 7)
+
     def test_dashes_may_be_left_out_and_later_ones_are_the_commands(self) -> None:
         for arguments, command in (
             (["pytest", "tests"], ["pytest", "tests"]),
@@ -187,6 +191,10 @@ class UsageTests(CommandCase):
             self.assertIn(f"    {name} ", out)
 
 
+def _ignore_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class ExecuteTests(unittest.TestCase):
     """The real thing, in a child that only runs a command."""
 
@@ -220,11 +228,18 @@ class ExecuteTests(unittest.TestCase):
                 self.assertEqual(child.stdout.readline(), f"got {name}\n")
                 self.assertEqual(child.wait(60), 3)
 
-    def test_unknown_command_says_so_and_handlers_come_back(self) -> None:
+    def test_command_that_can_not_be_run_has_the_status_of_a_shell_and_handlers_come_back(self) -> None:
         before = {number: signal.getsignal(number) for number in cli.PASSED_ON}
-        with self.assertRaisesRegex(ConfigError, "/no/such/command can't be run: No such file"):
-            cli._execute(["/no/such/command"], {})
+        for command, status, why in (("/no/such/command", 127, "No such file"), ("/", 126, "Permission denied")):
+            with self.subTest(command), redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(cli._execute([command], {}), status)
+                self.assertIn(f"{command} can't be run: {why}", said.getvalue())
         self.assertEqual(before, {number: signal.getsignal(number) for number in cli.PASSED_ON})
+
+    def test_ignored_signals_stay_ignored_as_nohup_wants_it(self) -> None:
+        with self.child("sh", "-c", "kill -HUP $PPID $$; echo lives", preexec_fn=_ignore_hangup) as child:
+            self.assertEqual(child.communicate(timeout=60), ("lives\n", None))
+        self.assertEqual(child.returncode, 0)
 
     def test_control_c_on_a_terminal_reaches_the_command_once(self) -> None:
         """The terminal sends it to the command too: passed on, it would interrupt the clearing up as well."""

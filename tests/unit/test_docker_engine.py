@@ -150,6 +150,13 @@ class PlainSocketTests(unittest.TestCase):
         self.assertEqual(self.found(config='{"auths": {}}', TESTCONTAINERS_RYUK_DISABLED="1"), str(docker_plain.SOCKET))
         self.assertEqual(plain_socket("unix:///x"), "/x")
 
+    def test_home_that_can_not_be_looked_into_asks_for_nothing(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "config.json").mkdir()  # as unreadable for root as for others
+            for variables in ({"HOME": f"/{'x' * 300}"}, {"DOCKER_CONFIG": folder}):
+                with self.subTest(variables):
+                    self.assertEqual(self.found(**variables), str(docker_plain.SOCKET))
+
     def test_all_else_is_not(self) -> None:
         for variable, value in (
             ("DOCKER_HOST", "tcp://198.51.100.7:2375"),

@@ -299,8 +299,8 @@ class DeathTests(LeaseCase):
 
 
 class NameTests(LeaseCase):
-    def reserve(self, owner: list[str]) -> str:
-        return databases._reserve(self.lease, "testdb", owner)
+    def reserve(self, owner: list[str], wanted: str = "testdb") -> str:
+        return databases._reserve(self.lease, wanted, owner)
 
     def setUp(self) -> None:
         super().setUp()
@@ -321,6 +321,16 @@ class NameTests(LeaseCase):
     def test_names_on_a_server_of_others_tell_the_run(self) -> None:
         with mock.patch.object(FakeServer, "backend", "external"):
             self.assertRegex(self.reserve(self.me), r"^testdb_ct[0-9a-f]{8}$")
+
+    def test_longest_names_of_many_processes_differ_in_what_postgres_heeds(self) -> None:
+        with mock.patch.object(FakeServer, "backend", "external"):
+            names = [self.reserve([*myself(), str(purpose)], "x" * 48 + "é") for purpose in range(12)]
+        self.assertEqual(len({name.encode()[:63] for name in names}), 12)
+
+    def test_template_of_another_version_of_the_library_is_not_taken_for_ours(self) -> None:
+        ours = databases.name_to_find(None)
+        with mock.patch.object(databases, "__version__", "0.0.1"):
+            self.assertNotEqual(databases.name_to_find(None), ours)
 
     def test_kept_database_has_a_name_that_fits(self) -> None:
         with (

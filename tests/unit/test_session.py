@@ -98,8 +98,16 @@ class IdentityTests(TemporaryFolderCase):
                 self.assertEqual(sessions.identify()[0], "-".join(myself()))
 
     def test_workers_of_xdist_share_a_run_whose_root_is_the_controller(self) -> None:
-        os.environ["PYTEST_XDIST_TESTRUNUID"] = "abc"
-        self.assertEqual(sessions.identify(), ("xdist-abc", myself(os.getppid())))
+        shown = self.python(PRINT_ID, PYTEST_XDIST_TESTRUNUID="abc")
+        self.assertEqual(shown, f"xdist-abc {myself()}")
+
+    def test_worker_of_xdist_that_another_has_adopted_is_the_root(self) -> None:
+        """The guard would wait for whoever adopts the children of a killed controller: init, as a rule."""
+        code = f"import os; {PRINT_ID}; from containertest.processes import myself; print(myself())"
+        command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", code]
+        environment = clean_environment(TMPDIR=str(self.folder), PYTEST_XDIST_TESTRUNUID="abc")
+        shown = subprocess.check_output(command, env=environment, text=True).splitlines()
+        self.assertEqual(shown[0], f"xdist-abc {shown[1]}")
 
     def test_announced_run_reaches_a_descendant_through_other_programs(self) -> None:
         sessions.announce()
@@ -183,6 +191,13 @@ class FolderTests(TemporaryFolderCase):
         (self.folder / f"containertest-{somebody}").mkdir(mode=0o700)
         with mock.patch.object(os, "getuid", return_value=somebody):
             self.refused()
+
+    def test_run_that_can_have_no_guard_does_not_begin(self) -> None:
+        (self.folder / "python").touch(0o600)
+        for python in (str(self.folder / "python"), "", None):
+            with self.subTest(python), mock.patch.object(sys, "executable", python):
+                with self.assertRaisesRegex(ContainerTestError, "may not run its own Python"):
+                    Session.join()
 
     def test_joining_names_the_run_for_descendants(self) -> None:
         session = self.join()

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -199,9 +199,39 @@ class FileTests(SettingsCase):
         self.enterContext_(_working_directory(below))
         self.assertEqual(Settings.load().backend, "local")
 
+    def test_files_and_folders_above_that_are_closed_to_this_user_do_not_matter(self) -> None:
+        self.cfg("backend = local")
+        inner = self.folder / "closed" / "inner"
+        inner.mkdir(parents=True)
+        inner.joinpath("setup.cfg").write_text("[containertest]\nbackend = docker\n")
+        inner.joinpath("setup.cfg").chmod(0)
+        os.chdir(inner)
+        self.addCleanup(os.chmod, self.folder / "closed", 0o700)
+        os.chmod(self.folder / "closed", 0)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            with suppress(BaseException):
+                if os.getuid() == 0:
+                    os.setuid(65534)
+                status = 0 if Settings.load().backend == "auto" else 2
+            os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
     def test_other_sections_do_not_matter(self) -> None:
         (self.folder / "setup.cfg").write_text("[DEFAULT]\ncolour = red\n[containertest]\nstrict = 1\n[tool]\na = %b\n")
         self.assertTrue(Settings.load().strict)
+
+    def test_byte_order_mark_of_an_editor_on_windows_does_no_harm(self) -> None:
+        self.cfg("backend = local")
+        text = (self.folder / "setup.cfg").read_text(encoding="utf-8")
+        (self.folder / "setup.cfg").write_text(text, encoding="utf-8-sig")
+        self.assertEqual(Settings.load().backend, "local")
+
+    @unittest.skipIf(sys.version_info < (3, 11), "Python 3.10 can't read TOML")
+    def test_tool_that_is_no_table_of_pyproject_is_none_of_ours(self) -> None:
+        (self.folder / "pyproject.toml").write_text('tool = "containertest"')
+        self.assertEqual(Settings.load().backend, "auto")
 
     def test_broken_setup_cfg_is_named(self) -> None:
         (self.folder / "setup.cfg").write_text("[containertest]\nstrict = 1\nstrict = 0\n")
