@@ -45,6 +45,25 @@ print(time.monotonic(), flush=True)
 sys.stdin.read()
 """
 
+#: Statements by the shared connection and, in turns with them, by the port that ``url`` names.
+STATEMENTS = """
+import statistics, time
+from containertest import ContainerManager
+
+def statement(cursor):
+    began = time.perf_counter()
+    cursor.execute("SELECT 1")
+    return time.perf_counter() - began
+
+with ContainerManager(redis=None) as servers:
+    it = servers.postgres
+    published = it.connect(host=it.host, port=it.port)
+    published.autocommit = True
+    cursors = it.connection.cursor(), published.cursor()
+    pairs = [[statement(cursor) for cursor in cursors] for _ in range(2000)]
+    print(*map(statistics.median, zip(*pairs)))
+"""
+
 #: One test, whose end is noted on the clock that all processes have.
 LAST = """
 import time, unittest
@@ -84,6 +103,9 @@ class Bench:
         gain = statistics.median(first / second for first, second in pairs)
         _line(f"{TESTS} tests of the sample, 1 worker", one)
         _line(f"{TESTS} tests of the sample, 2 workers", two, f"{gain:.2f} times as fast")
+        shared, published = self.statements(backend)
+        ratio = f"{shared / published:.2f} of the time by the published port" if backend == "docker" else ""
+        _line("a statement, by the shared connection", shared, ratio, digits=3)
         _line("from the last test to the prompt", _median(lambda: self.end(backend)))
         with ExitStack() as stack:
             _, session = stack.enter_context(self.started(backend))
@@ -114,6 +136,12 @@ class Bench:
         if done.returncode or not re.search(rf"^Ran {TESTS} tests", done.stderr, re.MULTILINE):
             raise SystemExit(done.stderr)
         return seconds
+
+    def statements(self, backend: str) -> tuple[float, float]:
+        """Seconds that ``SELECT 1`` takes by the shared connection, and by the published port."""
+        with self.python(backend, STATEMENTS) as process:
+            shared, published = map(float, process.stdout.readline().split())
+            return shared, published
 
     def end(self, backend: str) -> float:
         """Seconds from the end of the last test to the end of the process."""
@@ -169,8 +197,8 @@ def _median(measure: Callable[[], float]) -> float:
     return statistics.median(measure() for _ in range(ROUNDS))
 
 
-def _line(what: str, seconds: float, more: str = "") -> None:
-    print(f"  {what:<40} {1000 * seconds:7.0f} ms  {more}".rstrip(), flush=True)
+def _line(what: str, seconds: float, more: str = "", digits: int = 0) -> None:
+    print(f"  {what:<40} {1000 * seconds:7.{digits}f} ms  {more}".rstrip(), flush=True)
 
 
 def _write_suite(suite: Path) -> None:

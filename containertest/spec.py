@@ -7,7 +7,7 @@ process; a backend (`containertest.backends`) knows how to run such a thing. Nei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from containertest.wait import WaitStrategy
@@ -21,6 +21,7 @@ class Endpoint:
 
     ``database`` is PostgreSQL's maintenance database or Redis' logical database number, as text. ``parameters``
     are further ones of the driver, which an external server's URL may have, such as PostgreSQL's ``sslmode``.
+    ``near`` is a shorter way to the same server, for connections of our own: a container's ``address:port``.
     """
 
     host: str
@@ -29,6 +30,14 @@ class Endpoint:
     password: str | None = field(default=None, repr=False)
     database: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    near: str | None = None
+
+    def nearest(self) -> Endpoint:
+        """The same server, by the shorter way if there is one."""
+        if self.near is None:
+            return self
+        host, _, port = self.near.rpartition(":")
+        return replace(self, host=host, port=int(port), near=None)
 
 
 @dataclass(frozen=True)

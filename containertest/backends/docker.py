@@ -87,7 +87,7 @@ class DockerBackend:
         owner.record(handle)
         owner.waiting()
         try:
-            host, port = started(engine, spec, image, kept, handle, owner.turn)
+            host, port, near = started(engine, spec, image, kept, handle, owner.turn)
         except BaseException as error:
             # The first error counts; what can't be removed now, the guard removes.
             with suppress(Exception):
@@ -99,7 +99,7 @@ class DockerBackend:
         with suppress(BackendUnavailable):
             remove_orphans(engine)
         password = kept.password if kept else spec.password
-        return DockerServer(engine, handle, Endpoint(host, port, spec.username, password, spec.database))
+        return DockerServer(engine, handle, Endpoint(host, port, spec.username, password, spec.database, near=near))
 
     def attach(self, handle: Handle, endpoint: Endpoint) -> Server:
         return DockerServer(Engine(handle.get("engine")), handle, endpoint)

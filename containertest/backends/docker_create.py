@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from containertest.backends.base import Handle
 from containertest.backends.docker_archive import archive
 from containertest.backends.docker_engine import Engine, Image
 from containertest.backends.docker_prepared import Kept
-from containertest.backends.docker_route import Route
+from containertest.backends.docker_route import LOCAL, Route, shorter_way
 from containertest.errors import ConfigError, died_at_start
 from containertest.spec import ServerSpec
 from containertest.wait import poll
 
-__all__ = ["started"]
+__all__ = ["Address", "started"]
 
 #: PostgreSQL's parallel queries share memory by /dev/shm, of which Docker gives 64 MB.
 SHARED_MEMORY = 256 << 20
@@ -22,9 +22,17 @@ SHARED_MEMORY = 256 << 20
 PORT_TIMEOUT = 10.0
 
 
+class Address(NamedTuple):
+    """Where a container answers; ``near`` as in `containertest.spec.Endpoint`."""
+
+    host: str
+    port: int
+    near: str | None = None
+
+
 def started(
     engine: Engine, spec: ServerSpec, image: Image, kept: Kept | None, handle: Handle, turn: Callable[[], object]
-) -> tuple[str, int]:
+) -> Address:
     """Create and start the container of ``handle``, that when it is its ``turn``; return where it answers."""
     name = handle["id"]
     with engine.asking(f"start {spec.title} from the image {image.name!r}", _remedy(spec)) as api:
@@ -83,12 +91,13 @@ def _bytes(spec: ServerSpec) -> int:
         ) from error
 
 
-def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, int]:
+def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> Address:
     """Where the container answers.
 
     :raises ServerDied: if it has ended already, which is when it has no address any more.
     """
-    port, found = spec.container.port, []
+    port = spec.container.port
+    found: list[Address] = []
 
     def look() -> bool:
         info = api.inspect_container(name)
@@ -103,8 +112,9 @@ def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> tuple[str, 
     return found[0]
 
 
-def _addresses(network: Mapping[str, Any], port: int, route: Route) -> list[tuple[str, int]]:
+def _addresses(network: Mapping[str, Any], port: int, route: Route) -> list[Address]:
     if route.host is None:
-        return [(net["IPAddress"], port) for net in network["Networks"].values() if net["IPAddress"]]
+        return [Address(net["IPAddress"], port) for net in network["Networks"].values() if net["IPAddress"]]
     published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
-    return [(route.host, int(binding["HostPort"])) for binding in published if binding["HostPort"]]
+    near = shorter_way(network, port) if route == LOCAL else None
+    return [Address(route.host, int(binding["HostPort"]), near) for binding in published if binding["HostPort"]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LOCAL", "Route", "find_route", "is_local"]
+__all__ = ["LOCAL", "Route", "find_route", "is_local", "shorter_way"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ def find_route(client: Any) -> Route:
     if mode is ConnectionMode.gateway_ip:
         host = bind = _bridge_gateway(client.client.api)
     return LOCAL if _is_this_machine(host) else Route(host, bind)
+
+
+def shorter_way(network: Mapping[str, Any], port: int) -> str | None:
+    """A container's own address, if its network is one of this machine: past the proxy that publishes its ports.
+
+    Each message takes half of the time there. Not with an engine in a virtual machine or without root's rights.
+
+    :param network: the container's, as the engine describes it.
+    """
+    for net in network["Networks"].values():
+        if net.get("IPAddress") and net.get("Gateway") and _is_this_machine(net["Gateway"]):
+            return f"{net['IPAddress']}:{port}"
+    return None
 
 
 def _bridge_gateway(api: Any) -> str:

@@ -186,6 +186,16 @@ def _met(server: Server, spec: ServerSpec, password: str | None, strategy: WaitS
     return met[0]
 
 
+def _tried(endpoint: Endpoint, probe: Callable[[Endpoint], None]) -> Endpoint:
+    """The endpoint, without the shorter way if that does not lead there, as where a firewall is in it."""
+    if endpoint.near:
+        try:
+            probe(endpoint.nearest())
+        except Exception:
+            return dataclasses.replace(endpoint, near=None)
+    return endpoint
+
+
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks) -> Lease:
     backend = _backend(session, spec, wanted)
 
@@ -203,6 +213,7 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
             until_ready(server, spec.title, spec.wait, spec.probe, timeout)
         password = server.endpoint.password if backend.name == "external" else spec.password
         endpoint, version, connection = _met(server, spec, password, Connection(spec.wait.timeout), timeout)
+        endpoint = _tried(endpoint, spec.probe)
         if backend.name == "external" and spec.service == "redis":
             # Noted first, for good and under a name that nobody attaches to: the guard gives back what is lent
             # to this run, but only on servers it knows, and this endpoint's database is not ours to use.

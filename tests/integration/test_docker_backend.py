@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import threading
 import unittest
@@ -86,6 +87,15 @@ class StartTests(DockerCase):
         bindings = self.containers()[0].attrs["NetworkSettings"]["Ports"]["6379/tcp"]
         self.assertEqual(bindings, [{"HostIp": "127.0.0.1", "HostPort": str(server.endpoint.port)}])
         self.assertEqual(server.endpoint.host, "127.0.0.1")
+
+    def test_shorter_way_is_the_containers_own_address(self) -> None:
+        server = self.ready(self.redis())
+        (network,) = self.containers()[0].attrs["NetworkSettings"]["Networks"].values()
+        with socket.socket() as here:
+            if here.connect_ex((network["IPAddress"], 6379)):  # the engine's network is not one of this machine
+                self.assertIsNone(server.endpoint.near)
+            else:
+                self.assertEqual(server.endpoint.near, f"{network['IPAddress']}:6379")
 
     def test_container_carries_the_labels_of_its_run(self) -> None:
         self.ready(self.redis())

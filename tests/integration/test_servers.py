@@ -81,6 +81,18 @@ class ServerTests:
         )
         self.assertEqual(done.stdout.splitlines(), [f"{USERNAME}|{DBNAME}", "True"], done.stderr)
 
+    def test_connections_go_the_shortest_way_or_where_they_are_told(self) -> None:
+        running = self.containers.postgres
+        nearest = running.lease.endpoint.nearest()
+        for connection, wanted in (
+            (running.connection, nearest),
+            (running.connect(), nearest),
+            (running.connect(host=running.host, port=running.port), running),
+        ):
+            self.addCleanup(connection.close)
+            self.assertEqual((connection.info.host, connection.info.port), (wanted.host, wanted.port))
+        self.assertIn(f"@{running.host}:{running.port}/", running.url)
+
     def test_a_wrong_password_is_refused(self) -> None:
         with self.assertRaisesRegex(psycopg2.OperationalError, "password authentication failed"):
             self.containers.postgres.connect(password="wrong")

@@ -215,6 +215,14 @@ class RouteTests(unittest.TestCase):
         found = self.route(ConnectionMode.gateway_ip, bridge={"Gateway": "127.0.0.9"})
         self.assertEqual(found, Route("127.0.0.1", "127.0.0.1"))
 
+    def test_shorter_way_is_the_containers_address_in_a_network_of_this_machine(self) -> None:
+        def way(**net: str) -> str | None:
+            return docker_route.shorter_way({"Networks": {"bridge": net}}, 5432)
+
+        self.assertEqual(way(IPAddress="127.0.0.7", Gateway="127.0.0.1"), "127.0.0.7:5432")
+        self.assertIsNone(way(IPAddress="198.51.100.7", Gateway="198.51.100.1"), "a network of a virtual machine")
+        self.assertIsNone(way(IPAddress="", Gateway=""), "a container that has ended")
+
     def test_shared_network_needs_no_published_port(self) -> None:
         self.assertEqual(self.route(ConnectionMode.bridge_ip), Route(None, None, "jobs"))
 

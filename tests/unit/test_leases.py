@@ -31,7 +31,7 @@ class FakeServer:
     def __init__(self, world: World, handle: Handle) -> None:
         self.world = world
         self.handle = handle
-        self.endpoint = Endpoint("127.0.0.1", handle["port"], password="s3cret", database="0")
+        self.endpoint = Endpoint("127.0.0.1", handle["port"], password="s3cret", database="0", near=world.near)
 
     def alive(self) -> bool:
         return self.handle["port"] in self.world.running
@@ -52,6 +52,7 @@ class World:
         self.running: set[int] = set()
         self.ports = itertools.count(1)
         self.refusals = 0
+        self.near: str | None = None
 
     def check(self, spec: ServerSpec) -> str:
         return "fake"
@@ -110,6 +111,16 @@ class SharedTests(LeaseCase):
         self.assertEqual(first.endpoint, second.endpoint)
         self.assertEqual(second.version, "16.1")
         self.assertEqual(list(read_state(self.session.folder)["handles"]), ["id-1"])
+
+    def test_shorter_way_is_kept_if_it_leads_there(self) -> None:
+        self.world.near = "192.0.2.1:1"
+        self.assertEqual(self.shared().endpoint.near, "192.0.2.1:1")
+        self.assertEqual(self.shared().endpoint.nearest(), Endpoint("192.0.2.1", 1, None, "s3cret", "0"))
+
+    def test_shorter_way_that_leads_nowhere_is_forgotten(self) -> None:
+        self.world.near = "192.0.2.1:4321"
+        self.assertIsNone(self.shared().endpoint.near)
+        self.assertEqual(self.shared().endpoint.nearest(), Endpoint("127.0.0.1", 1, None, "s3cret", "0"))
 
     def test_dead_one_is_forgotten_and_started_anew(self) -> None:
         self.shared()
