@@ -276,7 +276,8 @@ def spawn_guard(folder: Path) -> bool:
     The guard is detached: no signal to a terminal or a process group hits it. Nor is it a child of this process,
     whose tests may wait for "any child": the shell that starts it in the background ends at once.
     """
-    if not os.access(sys.executable or "", os.X_OK):
+    # As whom this process acts, and with which capabilities, not as whom it was started.
+    if not os.access(sys.executable or "", os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise ContainerTestError(
             f"This process may not run its own Python, {sys.executable!r}: nobody would remove its servers.\n"
             "Run the tests as a user who may, or with a Python that this user can reach."

@@ -152,9 +152,13 @@ def _from_files() -> list[tuple[str, Any, str]]:
         for name, read in (("setup.cfg", _read_cfg), ("pyproject.toml", _read_toml)):
             path = folder / name
             # Not Path.is_file(), which raises an error where a folder above is closed to this user.
-            if os.path.isfile(path) and os.access(path, os.R_OK) and (section := read(path)) is not None:
+            if os.path.isfile(path) and _may_read(path) and (section := read(path)) is not None:
                 return [(key.replace("-", "_"), raw, f"{key} in {path}") for key, raw in section.items()]
     return []
+
+
+def _may_read(path: Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _read_cfg(path: Path) -> Mapping[str, Any] | None:
