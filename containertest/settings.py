@@ -152,13 +152,9 @@ def _from_files() -> list[tuple[str, Any, str]]:
         for name, read in (("setup.cfg", _read_cfg), ("pyproject.toml", _read_toml)):
             path = folder / name
             # Not Path.is_file(), which raises an error where a folder above is closed to this user.
-            if os.path.isfile(path) and _may_read(path) and (section := read(path)) is not None:
+            if os.path.isfile(path) and (section := read(path)) is not None:
                 return [(key.replace("-", "_"), raw, f"{key} in {path}") for key, raw in section.items()]
     return []
-
-
-def _may_read(path: Path) -> bool:
-    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _read_cfg(path: Path) -> Mapping[str, Any] | None:
@@ -172,7 +168,10 @@ def _read_cfg(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read_toml(path: Path) -> Mapping[str, Any] | None:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except PermissionError:  # as configparser does
+        return None
     if b"containertest" not in content:
         return None
     if sys.version_info < (3, 11):

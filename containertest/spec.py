@@ -86,6 +86,7 @@ class ContainerSpec:
     :param tmpfs: folders of the container that are kept in memory.
     :param entrypoint: what stands in for the image's entry point, if anything.
     :param preparation: how to keep the data that it makes, where they can be kept.
+    :param direct: whether connections of ours go to the container's own address where they can.
     """
 
     image: str
@@ -96,6 +97,7 @@ class ContainerSpec:
     tmpfs: Sequence[str] = ()
     entrypoint: EntryPoint | None = None
     preparation: Preparation | None = None
+    direct: bool = False
 
 
 @dataclass(frozen=True)

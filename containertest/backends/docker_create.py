@@ -11,7 +11,7 @@ from containertest.backends.docker_engine import Engine, Image
 from containertest.backends.docker_prepared import Kept
 from containertest.backends.docker_route import LOCAL, Route, shorter_way
 from containertest.errors import ConfigError, died_at_start
-from containertest.spec import ServerSpec
+from containertest.spec import ContainerSpec, ServerSpec
 from containertest.wait import poll
 
 __all__ = ["Address", "started"]
@@ -96,25 +96,25 @@ def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> Address:
 
     :raises ServerDied: if it has ended already, which is when it has no address any more.
     """
-    port = spec.container.port
     found: list[Address] = []
 
     def look() -> bool:
         info = api.inspect_container(name)
-        found.extend(_addresses(info["NetworkSettings"], port, route))
+        found.extend(_addresses(info["NetworkSettings"], spec.container, route))
         if not found and not info["State"]["Running"]:
             log = api.logs(name, tail=100).decode("utf-8", "replace")
             raise died_at_start(spec.title, log)
         return bool(found)
 
     if not poll(look, PORT_TIMEOUT):
-        raise OSError(f"its port {port} was not published within {PORT_TIMEOUT:g} s")
+        raise OSError(f"its port {spec.container.port} was not published within {PORT_TIMEOUT:g} s")
     return found[0]
 
 
-def _addresses(network: Mapping[str, Any], port: int, route: Route) -> list[Address]:
+def _addresses(network: Mapping[str, Any], container: ContainerSpec, route: Route) -> list[Address]:
+    port = container.port
     if route.host is None:
         return [Address(net["IPAddress"], port) for net in network["Networks"].values() if net["IPAddress"]]
     published = (network.get("Ports") or {}).get(f"{port}/tcp") or []
-    near = shorter_way(network, port) if route == LOCAL else None
+    near = shorter_way(network, port) if container.direct and route == LOCAL else None
     return [Address(route.host, int(binding["HostPort"]), near) for binding in published if binding["HostPort"]]

@@ -73,14 +73,14 @@ def end_all(find: Callable[[], Collection[int]]) -> None:
     killed: dict[int, Process] = {}
 
     def gone() -> bool:
-        for pid in find():
-            if pid != os.getpid():
-                killed.setdefault(pid, myself(pid))
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        pids = [pid for pid in find() if pid != os.getpid()]
+        for pid in pids:
+            killed.setdefault(pid, myself(pid))
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         for pid in killed:
             reap(pid)
-        return not any(map(alive, killed.values())) and not any(pid != os.getpid() for pid in find())
+        return not pids and not any(map(alive, killed.values()))
 
     if not poll(gone, PATIENCE, interval=0.002):
         left = sorted({*(pid for pid, process in killed.items() if alive(process)), *find()})

@@ -90,8 +90,7 @@ def prepare(connection: Any) -> None:
         cursor.execute(REMOVE if superuser else REMOVE_SCHEMA)
         cursor.execute(read_sql("pg_install.sql"))
         internal, in_sql = "LANGUAGE internal AS 'setval3_oid'", "LANGUAGE sql AS 'SELECT setval($1, $2, $3)'"
-        cursor.execute(SET_VALUE + (internal if superuser else in_sql))
-        cursor.execute(CALLABLE)
+        cursor.execute(f"{SET_VALUE}{internal if superuser else in_sql};{CALLABLE}")
         _track_tables(cursor, [table for table in read_tables(cursor) if table.owned])
         _track_sequences(cursor, read_sequences(cursor))
         cursor.execute(

@@ -7,16 +7,16 @@ from typing import Any
 
 from psycopg2 import extensions
 
+#: Roles and settings: what of the rows is seen, and how they are spelt, hangs on them.
+SETTINGS = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;"
+
 # What DISCARD ALL does, which can't be in one message with anything else, but for its discarding of plans: each
 # costs 2 to 3 µs where there is nothing to discard. SET TRANSACTION comes first, since the transaction
 # of this message still has the defaults that a test may have set.
-SERVER_STATE = """\
+SERVER_STATE = f"""\
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE;\
-SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;\
+{SETTINGS}CLOSE ALL;DEALLOCATE ALL;UNLISTEN *;DISCARD TEMP;\
 DISCARD SEQUENCES;"""
-
-#: The part of it that a snapshot needs: roles and settings decide what of the rows is seen, and how it is spelt.
-SETTINGS = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;"
 
 #: Parameters that psycopg2 itself sets when it connects, or reads values by.
 REPORTED = ("client_encoding", "DateStyle", "IntervalStyle", "TimeZone", "standard_conforming_strings")
@@ -70,18 +70,16 @@ class SessionState:
 
     def reset_settings(self, connection: Any) -> None:
         """Bring back roles and settings alone, for a snapshot."""
-        cursor = self.cursor(connection)
-        cursor.execute(SETTINGS)
-        for statement in self.reported(connection):
-            cursor.execute(statement)
+        self.cursor(connection).execute(SETTINGS)
+        self.set_reported(connection)
 
-    def reported(self, connection: Any) -> list[str]:
-        """Return the statements that bring back what psycopg2 had set, after SERVER_STATE."""
+    def set_reported(self, connection: Any) -> None:
+        """Bring back what psycopg2 had set, after SETTINGS."""
         now = _reported(connection)
-        if now == self._reported:
-            return []
-        pairs = zip(REPORTED, now, self._reported, strict=True)
-        return [f"SET {name} = '{then}'" for name, value, then in pairs if then is not None and value != then]
+        if now != self._reported:
+            for name, value, then in zip(REPORTED, now, self._reported, strict=True):
+                if then is not None and value != then:
+                    self.cursor(connection).execute(f"SET {name} = '{then}'")
 
     def remember(self, connection: Any) -> None:
         """Note how ``connection``, which is new, is."""

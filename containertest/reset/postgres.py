@@ -160,8 +160,7 @@ class PostgresReset:
             f"({baseline.oid},'{baseline.seen}','{baseline.horizon}','{baseline.noted}',{patient},{settled})"
         )
         answer: str = cursor.fetchone()[0]
-        for statement in self._session.reported(connection):
-            cursor.execute(statement)
+        self._session.set_reported(connection)
         return answer.split()
 
     def _note(self, word: str, rest: list[str]) -> None:

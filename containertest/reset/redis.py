@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from typing import Any, Protocol
 
 import redis
 
 from ..errors import ResetError
+from ..wait import poll
 from .redis_clients import Clients, kill
 from .redis_commands import DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
 from .redis_keys import Keys, check, read_keys
@@ -18,7 +18,8 @@ from .redis_wire import Command, Wire
 _LIST: Command = ("CLIENT", "LIST")
 _CALLS: Command = ("INFO", "commandstats")
 _ROUNDS = 5
-_KILLS = 100
+#: Seconds that a script may take to end when it is told to.
+_PATIENCE = 1.0
 
 
 class RedisReset:
@@ -147,14 +148,10 @@ class _WholeServer:
     def reset(self) -> None:
         commands = self.first()
         write = commands[3:]
-        _, calls, listing, *replies = self.wire.send(commands)
-        for _ in range(_KILLS):
-            if not (isinstance(calls, Exception) and str(calls).startswith("BUSY")):
-                break
-            # A script that a test left running. It ends a moment later; one that has written something never does.
-            self.wire.send([("SCRIPT", "KILL"), ("FUNCTION", "KILL")])
-            time.sleep(0.01)
-            _, calls, listing, *replies = self.wire.send(commands)
+        answers = self.wire.send(commands)
+        if _runs_a_script(answers):
+            answers = self._interrupted(commands)
+        _, calls, listing, *replies = answers
         check([_CALLS, _LIST], [calls, listing])
         now = parse_calls(calls)
         groups = self.groups(now, replies)
@@ -169,6 +166,18 @@ class _WholeServer:
             self.wire.send(kills)
         if left:
             self.repair(frozenset(left))
+
+    def _interrupted(self, commands: list[Command]) -> list[Any]:
+        """The answers when a script that a test left running is ended; one that has written something can't be."""
+        answers: list[Any] = []
+
+        def free() -> bool:
+            self.wire.send([("SCRIPT", "KILL"), ("FUNCTION", "KILL")])
+            answers[:] = self.wire.send(commands)
+            return not _runs_a_script(answers)
+
+        poll(free, _PATIENCE)
+        return answers
 
     def groups(self, now: dict[str, int], replies: list[Any]) -> frozenset[str]:
         if self.wire.connects != self.connects or any(isinstance(reply, Exception) for reply in replies):
@@ -196,3 +205,7 @@ class _WholeServer:
         raise ResetError(
             "Something keeps changing Redis while it is reset: a thread or process that a test left running?"
         )
+
+
+def _runs_a_script(answers: list[Any]) -> bool:
+    return isinstance(answers[1], Exception) and str(answers[1]).startswith("BUSY")

@@ -15,9 +15,6 @@ from containertest.processes import alive, myself
 from containertest.services import postgres
 from containertest.spec import Endpoint
 
-#: Bytes of the longest name in PostgreSQL.
-LONGEST = 63
-
 if TYPE_CHECKING:
     import psycopg2.extensions
 
@@ -142,6 +139,8 @@ def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
 
 
 def _names(wanted: str, suffix: str) -> Iterator[str]:
+    from containertest.reset.pg_clone import LONGEST
+
     for number in count(1):
         end = suffix if number == 1 else f"{suffix}_{number}"
         # PostgreSQL would cut the end off, and make the same name of several.
@@ -184,7 +183,10 @@ def give_up(lease: Lease, name: str) -> None:
 
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name``, if there is one, whoever is connected to it."""
-    _run(admin, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    from containertest.reset.pg_clone import drop_database
+
+    with _explained(admin), admin.cursor() as cursor:
+        drop_database(cursor, name)
 
 
 def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:

@@ -31,7 +31,7 @@ def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str
     """
 
     def it_answers() -> bool:
-        return answers(lease, probe)
+        return answers(lease.endpoint, probe)
 
     def is_gone() -> bool:
         return _is_replaced(lease) or not lease.server.alive()
@@ -46,10 +46,10 @@ def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str
     )
 
 
-def answers(lease: Lease, probe: Callable[[Endpoint], None]) -> bool:
-    """Whether the server answers right now."""
+def answers(endpoint: Endpoint, probe: Callable[[Endpoint], None]) -> bool:
+    """Whether a server answers there right now."""
     with suppress(Exception):
-        probe(lease.endpoint)
+        probe(endpoint)
         return True
     return False
 

@@ -188,12 +188,8 @@ def _met(server: Server, spec: ServerSpec, password: str | None, strategy: WaitS
 
 def _tried(endpoint: Endpoint, probe: Callable[[Endpoint], None]) -> Endpoint:
     """The endpoint, without the shorter way if that does not lead there, as where a firewall is in it."""
-    if endpoint.near:
-        try:
-            probe(endpoint.nearest())
-        except Exception:
-            return dataclasses.replace(endpoint, near=None)
-    return endpoint
+    leads_there = endpoint.near is None or death.answers(endpoint.nearest(), probe)
+    return endpoint if leads_there else dataclasses.replace(endpoint, near=None)
 
 
 def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout: float, hooks: Hooks) -> Lease:

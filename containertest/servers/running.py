@@ -67,7 +67,6 @@ class RunningPostgres(_Running):
         :raises psycopg2.OperationalError: as psycopg2 does.
         """
         elsewhere = any(name in kwargs for name in ("host", "hostaddr", "port", "service"))
-        # Clients of Redis don't go the shorter way: redis-py tries for half a minute to reach a container that is gone.
         endpoint = self.lease.endpoint if elsewhere else self.lease.endpoint.nearest()
         return postgres_service.connect(endpoint, dbname or self.dbname, **kwargs)
 

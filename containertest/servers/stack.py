@@ -262,8 +262,8 @@ class Stack:
     def _recovers(self) -> bool:
         """Wait until PostgreSQL answers again; False when it has ended, or does not answer in time."""
         lease, probe = self.postgres.lease, postgres_service.probe
-        poll(lambda: death.answers(lease, probe) or not lease.server.alive(), self.settings.startup_timeout)
-        return death.answers(lease, probe)
+        poll(lambda: death.answers(lease.endpoint, probe) or not lease.server.alive(), self.settings.startup_timeout)
+        return death.answers(lease.endpoint, probe)
 
     def _new_template(self) -> None:
         """Run the migrations anew on the same server, and take a new database from them."""

@@ -128,6 +128,7 @@ def spec(postgres: Postgres, settings: Settings, password: str) -> ServerSpec:
             },
             command=_options(options),
             tmpfs=("/var/lib/postgresql/data",),
+            direct=True,
             **_faster_start(postgres.wait),
         ),
         local=LocalSpec(

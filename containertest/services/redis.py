@@ -82,6 +82,7 @@ def spec(redis: Redis, settings: Settings, password: str) -> ServerSpec:
             command=(CONFIG,),
             files={CONFIG: _config(options, {"bind": "0.0.0.0", "port": str(PORT), "requirepass": password})},
             tmpfs=("/data",),
+            # Not direct: redis-py tries for half a minute to reach a container that is gone.
         ),
         local=LocalSpec(
             programs=("redis-server|valkey-server",),

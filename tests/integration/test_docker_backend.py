@@ -89,7 +89,7 @@ class StartTests(DockerCase):
         self.assertEqual(server.endpoint.host, "127.0.0.1")
 
     def test_shorter_way_is_the_containers_own_address(self) -> None:
-        server = self.ready(self.redis())
+        server = self.ready(self.redis(direct=True))
         (network,) = self.containers()[0].attrs["NetworkSettings"]["Networks"].values()
         with socket.socket() as here:
             if here.connect_ex((network["IPAddress"], 6379)):  # the engine's network is not one of this machine

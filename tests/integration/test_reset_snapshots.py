@@ -398,10 +398,6 @@ class LargeSnapshotTests(ResetCase):
             self.assertEqual(snapshot.difference(), "")
 
 
-if __name__ == "__main__":
-    unittest.main()
-
-
 class HardRowsTests(ResetCase):
     """Rows that can't be inserted as they are: a snapshot of them comes back all the same."""
 
@@ -422,3 +418,7 @@ class HardRowsTests(ResetCase):
                 self.assertEqual(snapshot.difference(), "")
                 self.resetter.restore()
                 self.assert_baseline()
+
+
+if __name__ == "__main__":
+    unittest.main()
