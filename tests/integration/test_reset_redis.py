@@ -658,16 +658,21 @@ class FailureTests(ServerCase):
         stop = threading.Event()
 
         def write() -> None:
-            other = private_servers.redis_client()
-            with contextlib.closing(other), other.pipeline(transaction=False) as pipeline:
+            """Without waiting for answers, so that Redis has always some at hand, however busy the machine is."""
+            with contextlib.closing(private_servers.redis_client()) as other:
+                connection = other.connection_pool.get_connection()
+                connection.send_command("CLIENT", "SETNAME", "writer")
+                connection.read_response()
+                connection.send_command("CLIENT", "REPLY", "OFF")
+                commands = b"".join(connection.pack_command("CONFIG", "SET", "notify-keyspace-events", "KEA")) * 500
                 while not stop.is_set():
-                    for _ in range(20):
-                        pipeline.config_set("notify-keyspace-events", "KEA")
-                    pipeline.execute()
+                    connection.send_packed_command([commands])
+                connection.disconnect()
 
         thread = threading.Thread(target=write)
         thread.start()
         self.addCleanup(self.observer.config_set, "notify-keyspace-events", "")
+        self.addCleanup(poll, lambda: "writer" not in str(self.observer.client_list()), "all is read")
         self.addCleanup(thread.join, DEADLINE)
         self.addCleanup(stop.set)
         poll(lambda: self.observer.config_get("notify-keyspace-events")["notify-keyspace-events"] != "", "it writes")
