@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cas
 
 from containertest import checks, queries, session
 from containertest.boundary import brief
-from containertest.errors import ConfigError, ContainerTestError, NotStarted, ServerDied
+from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class _ServerTestCase(unittest.TestCase):
             self.__dict__.pop(name, None)
             if attribute is not None:
                 self.__dict__[name] = attribute
+        if "_stack" in self.__dict__:
+            self._stack.dirty = True
 
     @classmethod
     def _around(cls) -> tuple[str, ...]:
@@ -222,19 +224,12 @@ class _ServerTestCase(unittest.TestCase):
 
     @classmethod
     def _load(cls, stack: Stack) -> None:
-        try:
+        def load() -> None:
             for path, folders in cls._fixtures():
                 stack.load_fixtures([path], folders)
-            with stack.watched():
-                cls.setUpTestData()
-            stack.snapshot()
-        except BaseException:
-            try:
-                stack.restore()
-            except ContainerTestError as second:
-                log.warning("%s", second)  # the first one counts
-            raise
-        stack.loaded = cls
+            cls.setUpTestData()
+
+        stack.load(cls, load)
         cls.addClassCleanup(stack.forget, cls)
 
     @classmethod

@@ -182,13 +182,16 @@ class ContainerManager:
 
     @brief
     def snapshot(self) -> None:
-        """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to."""
-        self._current.snapshot(taken=True)
+        """Make what is there now, in PostgreSQL and Redis, the baseline that the resets go back to, until `stop`.
+
+        Test classes lay their data over it. Called by a class that has data, it lasts as long as they do.
+        """
+        self._current.snapshot()
 
     @brief
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline again."""
-        self.stack.restore()
+        self.stack.restore(everything=True)
 
     @brief
     def environ(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import psycopg2
@@ -14,6 +15,7 @@ from psycopg2 import extensions, sql
 from containertest.errors import ResetError
 from containertest.reset import pg_prepare
 from containertest.reset.pg_clone import (
+    Properties,
     clone_database,
     drop_database,
     read_properties,
@@ -55,8 +57,20 @@ class Database(Protocol):
         """Close the shared connection."""
 
 
+@dataclass(frozen=True)
+class Level:
+    """What makes a baseline: a template database, and the rows and sequences of a snapshot to lay over its clone."""
+
+    template: str
+    properties: Properties
+    snapshot: tuple[str, bytes] | None = None
+
+
 class Baseline:
     """What ``PostgresReset`` remembers between two resets.
+
+    There are up to three levels: what the migrations left, what a base snapshot made of it, and on that a snapshot
+    that is taken back more often, of a test class's data.
 
     ``horizon`` is the transaction id since which rows are no part of the baseline, ``noted`` the one since which
     notes on who wrote are to be minded, ``seen`` the next one to be given out as long as nobody writes ("0": unknown),
@@ -66,18 +80,17 @@ class Baseline:
     def __init__(self, database: Database) -> None:
         self.oid = self.horizon = self.noted = self.seen = "0"
         self._database = database
-        self._template = database.template
         self._template_horizon = "0"
-        self._snapshot: tuple[str, bytes] | None = None
         with self.cursor() as cursor:
-            self._properties = self._template_properties = read_properties(cursor, database.name)
+            self._migrated = Level(database.template, read_properties(cursor, database.name))
+        self._base = self._level = self._migrated
         if not self._begin():
             self.clone("it is not new")
 
     @property
     def in_template(self) -> bool:
         """Whether a template database of its own has the current baseline, not the one of the migrations."""
-        return self._template != self._database.template
+        return self._level.template != self._migrated.template
 
     def missing(self) -> bool:
         """Whether the database is gone."""
@@ -99,13 +112,13 @@ class Baseline:
     def moved_on(self, seen: str, horizon: str, noted: str) -> None:
         """Note that the database was brought back and what the function ``reset`` said about it."""
         self.seen, self.horizon, self.noted = seen, horizon, noted
-        if self._snapshot is None:
+        if self._level.snapshot is None:
             self._template_horizon = horizon
 
     def write_properties(self) -> None:
         """Bring back what belongs to the database as a whole; new settings need a new connection."""
         with self.cursor() as cursor:
-            write_properties(cursor, self._database.name, self._properties)
+            write_properties(cursor, self._database.name, self._level.properties)
         self._database.close()
 
     def roll_back_prepared(self) -> None:
@@ -124,17 +137,18 @@ class Baseline:
                     cursor.execute(what.format(f"SUBSCRIPTION {name}"))
 
     def clone(self, reason: str) -> None:
-        """Replace the database by a new clone; ``ResetError`` if that fails."""
+        """Replace the database by a new clone of the current baseline; ``ResetError`` if that fails."""
+        template = self._level.template
         LOG.debug("database %s: cloned anew (%s)", self._database.name, reason.strip())
         try:
             usable = self._clone()
         except psycopg2.Error as error:
             raise ResetError(
-                f"The database {self._database.name!r} could not be cloned anew from {self._template!r}: {error}"
+                f"The database {self._database.name!r} could not be cloned anew from {template!r}: {error}"
             ) from error
         if not usable:
             raise TemplateLost(
-                f"The database {self._database.name!r} was cloned anew from {self._template!r}, but is not new. Either "
+                f"The database {self._database.name!r} was cloned anew from {template!r}, but is not new. Either "
                 "something goes on writing to it (a thread or process that a test has left: end it before the test "
                 "ends), or the template's unlogged tables are empty, as after a crash of the server: start a new one."
             )
@@ -143,14 +157,14 @@ class Baseline:
         for _ in range(ATTEMPTS):
             since = self._replace()
             if self._begin():
-                if self._snapshot is not None:
-                    self._lay_snapshot(*self._snapshot)
+                if self._level.snapshot is not None:
+                    self._lay_snapshot(*self._level.snapshot)
                 return True
         # Somebody is faster than we are, each time. The next reset undoes what has been written.
-        return self._snapshot is None and self._begin(since)
+        return self._level.snapshot is None and self._begin(since)
 
-    def snapshot(self) -> None:
-        """Make what is there now the baseline."""
+    def snapshot(self, *, base: bool) -> None:
+        """Make what is there now the baseline; with ``base`` the one that `forget_snapshot` goes back to."""
         word, *rest = self.call(
             "snapshot({}, {}, {}, {})", self.oid, self.horizon, self.noted, str(pg_prepare.MOST_ROWS)
         )
@@ -159,28 +173,48 @@ class Baseline:
         elif word == "done":
             self.seen, self.horizon, self.noted = "0", rest[0], rest[0]
             self._keep_snapshot()
+        if base:
+            self._set_base(self._level)
 
-    def forget_snapshot(self) -> None:
-        """Make the template's baseline the current one again; a reset has to follow."""
-        self._properties = self._template_properties
-        if self.in_template:
-            self._snapshot = None
-            self._drop_snapshot_template()
+    def forget_snapshot(self, *, everything: bool) -> None:
+        """Make the template of the base, or with ``everything`` of the migrations, the current baseline.
+
+        A reset has to follow, and `lay_base` after it.
+        """
+        if everything:
+            self._set_base(self._migrated)
+        if self._level is self._base:
+            return
+        former, self._level = self._level, replace(self._base, snapshot=None)
+        if former.template != self._base.template:
+            self._drop_template(former.template)
             self.clone("the snapshot had DDL")
-        elif self._snapshot is not None:
-            self._snapshot = None
+        elif former.snapshot is not None:
             self.seen, self.horizon = "0", self._template_horizon
             try:
                 self.call("forget_snapshot()")
             except psycopg2.Error as error:
                 self.clone(str(error))
 
-    def _drop_snapshot_template(self) -> None:
-        """Drop the template database of a snapshot, if there is one."""
-        former, self._template = self._template, self._database.template
-        if former != self._template:
+    def lay_base(self) -> None:
+        """Lay the rows of the base over its template's, which are there."""
+        if self._level is self._base or self._base.snapshot is None:
+            return
+        self._level = self._base
+        try:
+            self._lay_snapshot(*self._base.snapshot)
+        except psycopg2.Error as error:
+            self.clone(str(error))
+
+    def _set_base(self, level: Level) -> None:
+        former, self._base = self._base, level
+        self._drop_template(former.template)
+
+    def _drop_template(self, name: str) -> None:
+        """Drop the template database of a snapshot, unless a baseline still needs it."""
+        if name not in (self._migrated.template, self._base.template, self._level.template):
             with self._admin() as cursor:
-                drop_database(cursor, former)
+                drop_database(cursor, name)
 
     def _begin(self, since: str = "") -> bool:
         """Take what there is for the baseline; False when something has been written there already.
@@ -206,7 +240,7 @@ class Baseline:
             drop_database(cursor, self._database.name)
             cursor.execute(HORIZON)
             horizon: str = cursor.fetchone()[0]
-            clone_database(cursor, self._template, self._database.name, self._properties)
+            clone_database(cursor, self._level.template, self._database.name, self._level.properties)
             return horizon
 
     def _keep_snapshot(self) -> None:
@@ -215,29 +249,29 @@ class Baseline:
             cursor.execute("SELECT containertest.describe_snapshot()")
             description = cursor.fetchone()[0]
             cursor.copy_expert("COPY containertest.snapshot_lines TO STDOUT", lines)
-        self._snapshot = (description, lines.getvalue())
+        self._level = replace(self._level, snapshot=(description, lines.getvalue()))
 
     def _lay_snapshot(self, description: str, lines: bytes) -> None:
         with self.cursor() as cursor:
             cursor.copy_expert("COPY containertest.snapshot_lines FROM STDIN", io.BytesIO(lines))
-        self.horizon = self.noted = self.call("lay_snapshot({})", description)[0]
+        self.seen, self.horizon = "0", self.call("lay_snapshot({})", description)[0]
+        self.noted = self.horizon
 
     def _snapshot_by_template(self) -> None:
         """Keep a snapshot that has more than rows and sequences as a template database of its own."""
-        former, name = self._template, self._database.name
-        first, second = snapshot_templates(name)
-        template = second if former == first else first
+        former, name = self._level, self._database.name
+        in_use = self._base.template, former.template
+        template = next(item for item in snapshot_templates(name) if item not in in_use)
         pg_prepare.prepare(self._database.connection)
         with self.cursor() as cursor:
-            self._properties = read_properties(cursor, name)
+            properties = read_properties(cursor, name)
         self._database.close()
         with self._admin() as cursor:
             drop_database(cursor, template)
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-            clone_database(cursor, name, template, self._properties)
-            if former != self._database.template:
-                drop_database(cursor, former)
-        self._template, self._snapshot = template, None
+            clone_database(cursor, name, template, properties)
+        self._level = Level(template, properties)
+        self._drop_template(former.template)
         self._begin()
 
     @contextlib.contextmanager

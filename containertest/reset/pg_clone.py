@@ -112,13 +112,16 @@ def _role(name: str | None) -> sql.Composable:
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
 
 
-def snapshot_templates(name: str) -> tuple[str, str]:
-    """Return the two names that template databases of snapshots of the database ``name`` have in turn."""
+def snapshot_templates(name: str) -> tuple[str, str, str]:
+    """Return the names that template databases of snapshots of the database ``name`` have.
+
+    Three: the base's, the one of what is on it, and the one that takes its place.
+    """
     stem = f"ct_template_{name}"
     if len(stem.encode()) > LONGEST - 2:
         # PostgreSQL would cut it, and make the same name of two.
         stem = f"ct_template_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    return f"{stem}_a", f"{stem}_b"
+    return f"{stem}_a", f"{stem}_b", f"{stem}_c"
 
 
 def drop_database(cursor: Any, name: str) -> None:

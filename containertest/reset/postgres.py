@@ -81,14 +81,10 @@ class PostgresReset:
         ``culprit``, the test that ran before; in strict mode with a ``ResetError``, after the reset is done.
         Also raises ``ResetError`` when the baseline can't be brought back.
         """
-        leftovers = self._bring_back()
-        if self._deleted > TIDY_AFTER:
-            self._tidy()
-        if leftovers:
-            self._report(leftovers, culprit or "the code before this reset")
+        self._finish(self._bring_back(), culprit or "the code before this reset")
 
-    def snapshot(self) -> None:
-        """Make what is there now the baseline.
+    def snapshot(self, *, base: bool = False) -> None:
+        """Make what is there now the baseline; with ``base`` the one that `restore` goes back to.
 
         Transactions that are still open are no part of it: they are ended, as ``reset`` does.
         The shared connection has then the settings and the role of a new one.
@@ -99,17 +95,29 @@ class PostgresReset:
             # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
             leftovers = self._end_others(connection)
             self._baseline.roll_back_prepared()
-            self._baseline.snapshot()
+            self._baseline.snapshot(base=base)
         if leftovers:
             self._report(leftovers, "the code before this snapshot")
 
-    def restore(self) -> None:
-        """Bring back the template's baseline and forget the snapshot."""
+    def restore(self, *, everything: bool = False) -> None:
+        """Bring back the base, with ``everything`` the template, and forget what snapshots laid over it."""
         if not self._baseline.in_template:
             self._ready()
         with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
-            self._baseline.forget_snapshot()
-        self.reset()
+            self._baseline.forget_snapshot(everything=everything)
+        leftovers = self._bring_back()
+        self._baseline.lay_base()
+        self._finish(leftovers, "the code before this reset")
+
+    def renew(self) -> None:
+        """Make the database anew, at its baseline, as when somebody has taken it away."""
+        self._baseline.clone("it was taken away")
+
+    def _finish(self, leftovers: list[pg_others.Leftover], culprit: str) -> None:
+        if self._deleted > TIDY_AFTER:
+            self._tidy()
+        if leftovers:
+            self._report(leftovers, culprit)
 
     @contextmanager
     def _explained(self, text: str) -> Iterator[None]:

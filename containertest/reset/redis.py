@@ -54,13 +54,16 @@ class RedisReset:
         """Bring back the baseline: in one round trip, unless the baseline has keys and a test wrote some."""
         self._scope.reset()
 
-    def snapshot(self) -> None:
-        """Make what is there now the baseline; keys with the time that they still have to live."""
-        self._scope.snapshot()
+    def snapshot(self, *, base: bool = False) -> None:
+        """Make what is there now the baseline; keys with the time that they still have to live.
 
-    def restore(self) -> None:
-        """Make the baseline what it was before the first snapshot, without keys, and bring that back."""
-        self._scope.restore()
+        With ``base`` it is the one that `restore` goes back to.
+        """
+        self._scope.snapshot(base)
+
+    def restore(self, *, everything: bool = False) -> None:
+        """Bring back the base; with ``everything`` what was there before the first snapshot, without keys."""
+        self._scope.restore(everything)
 
     def close(self) -> None:
         """Close the connection that resets use; the next reset opens another."""
@@ -74,9 +77,9 @@ class _Scope(Protocol):
 
     def reset(self) -> None: ...
 
-    def snapshot(self) -> None: ...
+    def snapshot(self, base: bool) -> None: ...
 
-    def restore(self) -> None: ...
+    def restore(self, everything: bool) -> None: ...
 
 
 class _OneDatabase:
@@ -84,7 +87,7 @@ class _OneDatabase:
         self.wire = wire
         self.clients = Clients(client)
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        self.keys = Keys(self.home)
+        self.keys = self.base = Keys(self.home)
         self.calls: dict[str, int] = {}
 
     def first(self) -> list[Command]:
@@ -104,12 +107,16 @@ class _OneDatabase:
         before, self.calls = self.calls, parse_calls(calls)
         return HIDDEN in changed(before, self.calls)
 
-    def snapshot(self) -> None:
+    def snapshot(self, base: bool) -> None:
         self.keys = read_keys(self.wire, self.home, all_databases=False)
+        if base:
+            self.base = self.keys
         self.clients.disconnect()
 
-    def restore(self) -> None:
-        self.keys = Keys(self.home)
+    def restore(self, everything: bool) -> None:
+        if everything:
+            self.base = Keys(self.home)
+        self.keys = self.base
         self.reset()
 
 
@@ -120,6 +127,7 @@ class _WholeServer:
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
         self.keys = Keys(self.home)
         self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
+        self.base = self.keys, self.settings
         self.start()
 
     def start(self) -> None:
@@ -130,13 +138,17 @@ class _WholeServer:
         self.calls = Counter(parse_calls(calls))
         self.connects = self.wire.connects
 
-    def snapshot(self) -> None:
+    def snapshot(self, base: bool) -> None:
         self.keys = read_keys(self.wire, self.home, all_databases=True)
         self.settings = read_settings(self.wire)
+        if base:
+            self.base = self.keys, self.settings
         self.start()
 
-    def restore(self) -> None:
-        self.keys, self.settings = Keys(self.home), self.first_settings
+    def restore(self, everything: bool) -> None:
+        if everything:
+            self.base = Keys(self.home), self.first_settings
+        self.keys, self.settings = self.base
         self.reset()
         self.repair(EVERYTHING)
 

@@ -51,7 +51,7 @@ class PostgresPart:
             self._take_database()
 
     def _take_database(self) -> None:
-        from containertest.reset.postgres import prepare_template
+        from containertest.reset.postgres import PostgresReset, prepare_template
 
         with databases.administering(self.lease) as admin:
             template = databases.template(self.lease, self._scripts, prepare_template, admin)
@@ -61,12 +61,7 @@ class PostgresPart:
                 self.lease, databases.claim(self.lease, template, *self._wanted, admin), template
             )
         #: What resets the database; None when it was handed over to another program.
-        self.reset: PostgresReset | None = self._new_reset()
-
-    def _new_reset(self) -> PostgresReset:
-        from containertest.reset.postgres import PostgresReset
-
-        return PostgresReset(self.running, strict=self._strict)
+        self.reset: PostgresReset | None = PostgresReset(self.running, strict=self._strict)
 
     def invalidate(self) -> None:
         """Have the template database made anew by the next one who needs it."""
@@ -87,9 +82,7 @@ class PostgresPart:
         running = self.running
         running.close()
         name = databases.put_aside(self.lease, running.name, test)
-        with databases.administering(self.lease) as admin:
-            databases.clone(running.name, running.template, admin)
-        self.reset = self._new_reset()
+        self.reset.renew()
         # No log has a password: psql, and whatever is made with libpq, finds it in the file that the URL names.
         endpoint = self.lease.endpoint
         passfile = self.lease.session.folder / "pgpass"

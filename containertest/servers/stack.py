@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest.errors import BackendUnavailable, NotStarted, ServerDied
+from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ServerDied
 from containertest.migrations import Migrations
 from containertest.servers import databases, death, kept, leases
 from containertest.servers.leases import Lease, quietly
@@ -90,8 +90,12 @@ class Stack:
         self._scripts = scripts
         #: Whose data are in the present baseline, besides what the migrations left: a test class, or None.
         self.loaded: object = None
-        #: Whether the baseline is one that a manager's `snapshot` made, and whether who made it has gone since.
-        self._taken, self._stale = False, False
+        #: Whether a manager's `snapshot` is the base of it.
+        self._taken = False
+        #: Whether those who made them have gone since: the class's data, the snapshot.
+        self._data_over, self._snapshot_over = False, False
+        #: Whether a test has run since the baseline was brought back, and whether the next use has to bring it back.
+        self.dirty, self._to_clean = False, False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
         #: Seconds to wait for the backend itself to come back, as when a Docker engine is restarted.
@@ -126,7 +130,12 @@ class Stack:
                 stack.start()
                 _end_quickly()
                 _stacks[key] = stack
-            return _stacks[key].ready()
+            return _stacks[key].joined().ready()
+
+    def joined(self) -> Stack:
+        """This stack, for a manager that is started: he shall not find what the last test of others has left."""
+        self._to_clean = self._to_clean or self.dirty
+        return self
 
     def ready(self) -> Stack:
         """This stack, with new servers if one of the old ones has ended."""
@@ -281,6 +290,7 @@ class Stack:
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
+        self.dirty = self._to_clean = False
         self.ready()
         if self._redis and self._postgres and self._postgres.reset:
             with self.watched():
@@ -292,48 +302,81 @@ class Stack:
             if self._redis:
                 self.reset_redis()
 
-    def snapshot(self, *, taken: bool = False) -> None:
-        """Make what is there now the baseline; ``taken`` by a manager, until that is stopped."""
-        self._taken = taken
+    def snapshot(self) -> None:
+        """Make what is there now the baseline, until a manager is stopped.
+
+        The data of test classes go on top of it. In a class that has data, it is itself a part of them.
+        """
+        base = self.loaded is None
+        self._snapshot(base=base)
+        self._taken = self._taken or base
+
+    def _snapshot(self, *, base: bool) -> None:
         with self.watched():
             for part in self._parts():
                 if part.reset:
-                    part.reset.snapshot()
+                    part.reset.snapshot(base=base)
+
+    def load(self, owner: object, load: Callable[[], None]) -> None:
+        """Have ``load()`` make the data of ``owner``, a test class, and take what is there then for its baseline."""
+        self.loaded = owner
+        try:
+            with self.watched():
+                load()
+            self._snapshot(base=False)
+        except BaseException:
+            try:
+                self.restore()
+            except ContainerTestError as second:
+                log.warning("%s", second)  # the first one counts
+            raise
+        self.loaded = owner
 
     def forget_snapshot(self) -> None:
         """Go back to what the migrations left when the stack is used again, if a manager made a snapshot."""
-        self._stale = self._stale or self._taken
+        self._snapshot_over = self._snapshot_over or self._taken
 
     def forget(self, owner: object) -> None:
-        """Likewise if the baseline has the data of ``owner``, a test class whose tests are over."""
-        self._stale = self._stale or self.loaded is owner
+        """Leave out the data of ``owner``, a test class whose tests are over, when the stack is used again."""
+        self._data_over = self._data_over or self.loaded is owner
 
     def holds(self, owner: object) -> bool:
         """Whether the baseline is that of ``owner``, a test class that begins a test; None: of one without data.
 
         Some runners take each test by itself, and end the class after it: then its data needn't be loaded again.
         """
-        if owner is not None and self.loaded is owner:
-            self._stale = False
-        return self.loaded is owner and not self._stale
+        if self._snapshot_over or self.loaded is not owner:
+            return False
+        if owner is not None:
+            self._data_over = False
+        return not self._data_over
 
     def current(self) -> Stack:
         """This stack, at a baseline that is not one of somebody who has gone."""
-        if self._stale:
+        if self._data_over or self._snapshot_over or self._to_clean:
             with _lock:
-                if self._stale:
+                if self._data_over or self._snapshot_over:
                     self.restore()
+                elif self._to_clean:
+                    self.reset_all()
         return self
 
-    def restore(self) -> None:
-        """Go back to what the migrations left, and make that the baseline."""
-        self.loaded, self._taken, self._stale = None, False, False
+    def restore(self, *, everything: bool = False) -> None:
+        """Leave out the data of a test class; with ``everything`` also a manager's snapshot.
+
+        What is left, at least what the migrations made, is the baseline then.
+        """
+        self.loaded, self._data_over = None, True  # until it is done
+        self.dirty = self._to_clean = False
+        self._snapshot_over = everything = everything or self._snapshot_over
         self.ready()
         with self.watched():
             if self._redis:
-                self._redis.reset.restore()
-            if self._postgres and self._postgres.reset:
-                self._in_spite_of_a_crash(self._postgres.reset.restore)
+                self._redis.reset.restore(everything=everything)
+            if self._postgres and (resetting := self._postgres.reset):
+                self._in_spite_of_a_crash(lambda: resetting.restore(everything=everything))
+        self._taken = self._taken and not everything
+        self._data_over = self._snapshot_over = False
 
     def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:
         from containertest import fixtures
@@ -376,7 +419,6 @@ class Stack:
         """Put the database aside as the failed ``test`` left it, with its server, and go on with a new one."""
         if self._postgres:
             self._postgres.keep(test)
-            self.loaded = None
 
     def hand_over(self) -> None:
         """Leave the servers to another program, which may do with the database whatever it likes.
@@ -394,6 +436,9 @@ class Stack:
             with suppress(Exception):
                 part.close()
         self._postgres = self._redis = self.loaded = None
+        if self._taken:
+            log.warning("What snapshot() had made the baseline is gone with the server: it is the migrations' again.")
+        self._taken = self._data_over = self._snapshot_over = False
 
     def _parts(self) -> list[PostgresPart | RedisPart]:
         return [part for part in (self._postgres, self._redis) if part]

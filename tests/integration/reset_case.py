@@ -61,7 +61,7 @@ class ResetCase(unittest.TestCase):
         super().setUp()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
-            self.resetter.restore()
+            self.resetter.restore(everything=True)
 
     def connect(self, *, autocommit: bool = True, **kw):
         """Open another connection, which is closed at the end of the test."""

@@ -142,8 +142,8 @@ class KeepFailed(Keeping):
         self.idle()
         connection = psycopg2.connect(url)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM work")
-            self.assertEqual(cursor.fetchall(), [(4711,)])
+            cursor.execute("SELECT pid FROM work ORDER BY pid")
+            self.assertEqual(cursor.fetchall(), [(1,), (2,), (4711,)])
         connection.close()
         pruned = self.run_child("-m", "containertest", "prune", XDG_CACHE_HOME=str(self.folder / "cache"))
         self.assertRegex(pruned.stdout, "removed: run ")

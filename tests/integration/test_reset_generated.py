@@ -152,10 +152,10 @@ DDL = [
     "COMMENT ON TABLE author IS '{n}'",
 ]
 #: What is done with the library, or with a connection as a whole.
-ACTIONS = ["reset", "snapshot", "restore", "close"]
+ACTIONS = ["reset", "snapshot", "snapshot base", "restore", "restore everything", "close"]
 
 #: Each kind as often as it stands here.
-KINDS = [ROWS] * 9 + [SEQUENCES] * 2 + [TRANSACTIONS] * 5 + [SESSION, DDL, ACTIONS]
+KINDS = [ROWS] * 9 + [SEQUENCES] * 2 + [TRANSACTIONS] * 5 + [SESSION, DDL, ACTIONS, ACTIONS]
 CONNECTIONS = ["shared", "shared", "a", "b", "app"]
 
 steps = st.tuples(
@@ -167,12 +167,12 @@ steps = st.tuples(
 
 
 class World:
-    """A database with its connections and its present baseline."""
+    """A database with its connections and its baselines: the first, the base and the present one."""
 
     def __init__(self) -> None:
         self.database = TestDatabase(server(), SMALLER)
         self.resetter: PostgresReset = self.database.reset()
-        self.first = self.baseline = Baseline(self.database)
+        self.first = self.base = self.baseline = Baseline(self.database)
         self.others: dict[str, extensions.connection] = {}
 
     def connection(self, name: str) -> extensions.connection:
@@ -185,10 +185,10 @@ class World:
     def step(self, name: str, what: str, n: int, m: int) -> None:
         if what == "reset":
             self.reset()
-        elif what == "snapshot":
-            self.snapshot()
-        elif what == "restore":
-            self.restore()
+        elif what.startswith("snapshot"):
+            self.snapshot(base=what.endswith("base"))
+        elif what.startswith("restore"):
+            self.restore(everything=what.endswith("everything"))
         elif what == "close":
             self.connection(name).close()
         elif name == "shared" or not what.startswith("CREATE TEMP"):  # what an idle session has is its own
@@ -206,17 +206,22 @@ class World:
         self.resetter.reset()
         self.compare()
 
-    def restore(self) -> None:
-        self.resetter.restore()
-        self.baseline = self.first
+    def restore(self, *, everything: bool) -> None:
+        self.resetter.restore(everything=everything)
+        if everything:
+            self.base = self.first
+        self.baseline = self.base
         self.compare()
 
-    def snapshot(self) -> None:
+    def snapshot(self, *, base: bool) -> None:
         try:
-            self.resetter.snapshot()
+            self.resetter.snapshot(base=base)
         except ResetError:
             return  # refused, with the reason
+        self.database.execute("DISCARD TEMP")  # a session's own tables are no part of it
         self.baseline = Baseline(self.database)
+        if base:
+            self.base = self.baseline
 
     def compare(self) -> None:
         if difference := self.baseline.difference():
@@ -268,8 +273,10 @@ class GeneratedTests(unittest.TestCase):
                     note(f"{step[0]}: {step[1].format(n=step[2], m=step[3])}")
                     cls.world.step(*step)
                 cls.world.reset()
-                if cls.world.baseline is not cls.world.first:
-                    cls.world.restore()
+                if cls.world.baseline is not cls.world.base:
+                    cls.world.restore(everything=False)
+                if cls.world.base is not cls.world.first:
+                    cls.world.restore(everything=True)
         except BaseException:
             # The next try starts with a database that nothing has happened to.
             cls.drop_world()

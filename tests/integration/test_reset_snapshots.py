@@ -74,6 +74,29 @@ class SnapshotTests(ResetCase):
         self.resetter.reset()
         self.assert_baseline()
 
+    def check_base(self, statements):
+        """The same as a base, with what a class lays over it: in place, and by a template of its own."""
+        self.execute(statements.replace("{name}", self.database.name))
+        self.resetter.snapshot(base=True)
+        base = Baseline(self.database)
+        for data, dirt in (("INSERT INTO author (email) VALUES ('class')", 0), ("CREATE TABLE of_class (i int)", 3)):
+            with self.subTest(data):
+                self.execute(data)
+                self.resetter.snapshot()
+                of_class = Baseline(self.database)
+                self.execute(DIRT[dirt])
+                self.resetter.reset()
+                self.assertEqual(of_class.difference(), "")
+                self.execute(DIRT[1])
+                self.resetter.restore()
+                self.assertEqual(base.difference(), "")
+                self.execute(DIRT[dirt])
+                self.resetter.reset()
+                self.assertEqual(base.difference(), "")
+        self.resetter.restore(everything=True)
+        self.assert_baseline()
+        self.assertEqual(self.templates(), [])
+
     def rows(self):
         return [line for line in Baseline(self.database).brief if not line.startswith("pg_catalog")]
 
@@ -101,6 +124,41 @@ class SnapshotTests(ResetCase):
             self.assertEqual(len(self.templates()), 1)
             self.resetter.restore()
             self.assertEqual(self.templates(), [])
+
+    def test_sessions_of_others_live_on_when_rows_of_a_class_are_taken_back_to_a_base(self):
+        other = self.connect()
+        self.execute(INSERT)
+        self.resetter.snapshot(base=True)
+        self.execute("DELETE FROM book; DELETE FROM author")
+        self.resetter.snapshot()
+        with self.in_place():
+            self.resetter.restore()
+        self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'o@example.com'", other), 1)
+
+    def test_base_on_a_base_takes_its_place(self):
+        for statement in (INSERT, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)", "CREATE TABLE u ()"):
+            self.execute(statement)
+            self.resetter.snapshot(base=True)
+            base = Baseline(self.database)
+            self.execute("CREATE TABLE of_class (i int)")
+            self.resetter.snapshot()
+            self.execute("INSERT INTO of_class VALUES (1)")
+            self.resetter.snapshot()
+            self.resetter.restore()
+            self.assertEqual(base.difference(), "")
+            self.assertLessEqual(len(self.templates()), 1)
+
+    def test_leftover_that_is_found_on_the_way_to_a_base_does_not_lose_it(self):
+        self.execute(INSERT)
+        self.resetter.snapshot(base=True)
+        base = Baseline(self.database)
+        self.execute("DELETE FROM book")
+        self.resetter.snapshot()
+        self.execute("DELETE FROM author", self.connect(autocommit=False))
+        with mock.patch.object(self.resetter, "_strict", True), self.assertRaises(ResetError):
+            self.resetter.restore()
+        self.resetter.reset()
+        self.assertEqual(base.difference(), "")
 
     def templates(self):
         return self.execute(
@@ -175,7 +233,14 @@ def _add_test(name, statements):
             warnings.simplefilter("error")
             self.check(statements)
 
-    setattr(SnapshotTests, "test_" + name.replace(" ", "_").replace(":", ""), test)
+    def test_base(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.check_base(statements)
+
+    name = name.replace(" ", "_").replace(":", "")
+    setattr(SnapshotTests, f"test_{name}", test)
+    setattr(SnapshotTests, f"test_base_of_{name}", test_base)
 
 
 for _name, _statements in SNAPSHOTS.items():
@@ -383,6 +448,222 @@ class ClassDataTests(unittest.TestCase):
             containers.restore()
             cursor.execute("SELECT count(*) FROM parent")
             self.assertEqual(cursor.fetchone()[0], 1)
+
+
+class ManagerSnapshotTests(unittest.TestCase):
+    """What a manager's snapshot is to the test classes that come after it, with inner test cases."""
+
+    @classmethod
+    def setUpClass(cls):
+        require("local")
+
+        def migrate(url):
+            connection = psycopg2.connect(url)
+            connection.cursor().execute(SMALL)
+            connection.commit()
+            connection.close()
+
+        cls.migrate = migrate
+
+    def setUp(self):
+        self.containers = ContainerManager(migrations=type(self).migrate, backend="local")
+        self.containers.start()
+        self.addCleanup(self.containers.stop)
+
+    def insert(self, name):
+        with self.containers.postgres.connection.cursor() as cursor:
+            cursor.execute("INSERT INTO parent (name) VALUES (%s)", (name,))
+
+    def take_snapshot(self):
+        self.insert("taken")
+        client = self.containers.redis.client
+        client.set("taken", "1", ex=1000)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        self.containers.snapshot()
+
+    def classes(self):
+        """One without data, one with, one whose data have DDL, and one whose data fail."""
+        outer, seen = self, []
+
+        class Without(IntegrationTestCase):
+            containers = self.containers
+
+            def look(self):
+                with self.db.cursor() as cursor:
+                    cursor.execute("SELECT name FROM parent ORDER BY id")
+                    names = [name for (name,) in cursor.fetchall()]
+                    cursor.execute("SELECT to_regclass('of_class')")
+                    ddl = cursor.fetchone()[0]
+                keys = sorted(key.decode() for key in self.redis.scan_iter())
+                policy = self.redis.config_get("maxmemory-policy")["maxmemory-policy"]
+                seen.append((names, ddl, keys, policy, self.redis.ttl("taken") > 0))
+                outer.insert("new")
+                self.redis.flushall()
+                self.redis.config_set("maxmemory-policy", "noeviction")
+
+            test_1 = test_2 = look
+
+        class With(Without):
+            @classmethod
+            def setUpTestData(cls):
+                outer.insert("class")
+                cls.redis.set("class", "1")
+
+        class Ddl(Without):
+            @classmethod
+            def setUpTestData(cls):
+                with cls.db.cursor() as cursor:
+                    cursor.execute("CREATE TABLE of_class (i int)")
+
+        class Broken(Without):
+            @classmethod
+            def setUpTestData(cls):
+                outer.insert("broken")
+                cls.redis.set("broken", "1")
+                raise RuntimeError("no data")
+
+        return seen, Without, With, Ddl, Broken
+
+    BASE = ["first", "taken"], None, ["taken"], "allkeys-lru", True
+    MIGRATED = ["first"], None, [], "noeviction", False
+
+    def run_classes(self, *cases):
+        for case in cases:
+            result = run_case(case)
+            self.assertEqual([text for _, text in result.errors if "no data" not in text], [])
+
+    def test_classes_have_it_in_whatever_order_they_come(self):
+        seen, without, with_data, ddl, broken = self.classes()
+        self.take_snapshot()
+        of_class = ["first", "taken", "class"], None, ["class", "taken"], "allkeys-lru", True
+        of_ddl = ["first", "taken"], "of_class", ["taken"], "allkeys-lru", True
+        self.run_classes(without, with_data, without, broken, without, ddl, without, with_data, ddl, broken, with_data)
+        expected = [self.BASE, of_class, self.BASE, self.BASE, of_ddl, self.BASE, of_class, of_ddl, of_class]
+        self.assertEqual(seen, [one for one in expected for _ in range(2)])
+
+    def test_one_with_ddl_is_there_too_and_its_template_goes_with_it(self):
+        seen, without, with_data, ddl, _ = self.classes()
+        with self.containers.postgres.connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE of_manager (i int)")
+        self.take_snapshot()
+        self.run_classes(ddl, without, with_data, without)
+        self.assertEqual(
+            [names for names, *_ in seen[::2]],
+            [["first", "taken"]] * 2 + [["first", "taken", "class"], ["first", "taken"]],
+        )
+        self.assertEqual([found for _, found, *_ in seen[::2]], ["of_class", None, None, None])
+        self.containers.restore()
+        with self.containers.postgres.connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('of_manager')")
+            self.assertEqual(cursor.fetchone(), (None,))
+            pattern = f"ct\\_template\\_{self.containers.postgres.dbname}\\__"
+            cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (pattern,))
+            self.assertEqual(cursor.fetchall(), [])
+
+    def test_one_that_a_module_takes_has_nothing_of_the_test_before(self):
+        seen, without, *_ = self.classes()
+        self.run_classes(without)
+        self.containers.stop()
+        self.containers.start()
+        self.take_snapshot()
+        self.run_classes(without)
+        self.assertEqual(seen, [self.MIGRATED] * 2 + [self.BASE] * 2)
+
+    def test_manager_that_is_started_in_a_test_leaves_what_is_there(self):
+        containers, insert = self.containers, self.insert
+
+        class Starts(IntegrationTestCase):
+            def test_1(self):
+                insert("before")
+                other = ContainerManager(migrations=type(outer).migrate, backend="local").start()
+                self.assertEqual(other.postgres.dbname, containers.postgres.dbname)
+                self.assertRowExists("parent", name="before")
+
+            test_2 = test_1
+
+        outer = self
+        Starts.containers = containers
+        self.run_classes(Starts)
+
+    def test_stop_forgets_it_after_classes_with_data_and_without(self):
+        seen, without, with_data, *_ = self.classes()
+        for case in (without, with_data):
+            with self.subTest(case):
+                self.take_snapshot()
+                self.run_classes(case)
+                seen.clear()
+                self.containers.stop()
+                self.containers.start()
+                self.run_classes(without)
+                self.assertEqual(seen, [self.MIGRATED] * 2)
+                self.containers.stop()
+                self.containers.start()
+
+    def test_class_whose_tests_are_taken_one_by_one_does_not_keep_it_beyond_its_manager(self):
+        seen, _, with_data, *_ = self.classes()
+        self.take_snapshot()
+        for _ in range(2):
+            self.assertTrue(run_case(with_data, "test_1").wasSuccessful())
+            self.containers.stop()
+            self.containers.start()
+        self.assertEqual([names for names, *_ in seen], [["first", "taken", "class"], ["first", "class"]])
+
+    def test_one_that_a_class_takes_with_its_data_goes_with_them(self):
+        seen, without, with_data, *_ = self.classes()
+        containers, insert = self.containers, self.insert
+
+        class Takes(with_data):
+            @classmethod
+            def setUpTestData(cls):
+                super().setUpTestData()
+                containers.snapshot()
+
+        class TakesLater(with_data):
+            @classmethod
+            def setUpClass(cls):
+                super().setUpClass()
+                insert("later")
+                containers.snapshot()
+
+        self.run_classes(Takes, without, TakesLater, without)
+        self.assertEqual(
+            [names for names, *_ in seen[::2]],
+            [["first", "class"], ["first"], ["first", "class", "later"], ["first"]],
+        )
+        self.assertEqual(seen[2::4], [self.MIGRATED] * 2)
+
+    def test_restore_forgets_it(self):
+        seen, without, with_data, *_ = self.classes()
+        self.take_snapshot()
+        self.run_classes(with_data)
+        self.containers.restore()
+        seen.clear()
+        self.run_classes(without)
+        self.assertEqual(seen, [self.MIGRATED] * 2)
+
+    def test_second_one_goes_on_from_the_first(self):
+        seen, without, with_data, *_ = self.classes()
+        self.take_snapshot()
+        self.run_classes(with_data)
+        self.insert("second")
+        self.containers.snapshot()
+        seen.clear()
+        self.run_classes(with_data, without)
+        self.assertEqual(
+            [names for names, *_ in seen[::2]], [["first", "taken", "second", "class"], ["first", "taken", "second"]]
+        )
+
+    def test_death_of_the_server_is_said_to_have_taken_it_along(self):
+        seen, without, with_data, *_ = self.classes()
+        self.take_snapshot()
+        self.run_classes(with_data)
+        server = self.containers.postgres.lease.server
+        server.stop()
+        seen.clear()
+        with self.assertLogs("containertest", "WARNING") as logs:
+            self.run_classes(without)
+        self.assertIn("snapshot()", "\n".join(logs.output))
+        self.assertEqual(seen, [self.MIGRATED] * 2)
 
 
 class LargeSnapshotTests(ResetCase):

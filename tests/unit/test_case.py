@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,8 +55,15 @@ class FakeStack:
     def forget(self, owner: object) -> None:
         pass
 
-    def snapshot(self) -> None:
+    def load(self, owner: object, load: Callable[[], None]) -> None:
+        try:
+            with self.watched():
+                load()
+        except BaseException:
+            self.restore()
+            raise
         self.calls.append("snapshot")
+        self.loaded = owner
 
     def load_fixtures(self, paths: Any, folders: Any) -> None:
         self.calls.append(f"fixtures {' '.join(map(str, paths))}")
