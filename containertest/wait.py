@@ -10,14 +10,14 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from containertest.errors import ConfigError, ContainerTestError, StartupTimeout, died_at_start, last_lines
 
 if TYPE_CHECKING:
     from containertest.spec import Endpoint
 
-__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "poll", "until_ready"]
+__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "dial", "poll", "until_ready"]
 
 #: Seconds between two looks, at most.
 INTERVAL = 0.01
@@ -98,6 +98,16 @@ class LogLine(WaitStrategy):
         seen = sum(self.text in line for line in server.logs().splitlines())
         if seen < self.occurrences:
             raise LookupError(f"{self.text!r} was logged {seen} times, not {self.occurrences}; case counts")
+
+
+def dial(endpoint: Endpoint, timeout: float) -> socket.socket:
+    """A new TCP connection; each step of making it may take ``timeout`` seconds.
+
+    :raises OSError: if there is nobody.
+    """
+    # A name that is text has Python load its tables of international names, also where it is an address.
+    host: Any = endpoint.host.encode() if endpoint.host.isascii() else endpoint.host
+    return socket.create_connection((host, endpoint.port), timeout)
 
 
 def poll(check: Callable[[], bool], timeout: float, interval: float = INTERVAL) -> bool:

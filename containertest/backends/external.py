@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 
 from containertest.backends.base import Handle, Owner, Server
 from containertest.errors import BackendUnavailable
 from containertest.spec import Endpoint, ServerSpec
+from containertest.wait import dial
 
 __all__ = ["ExternalBackend", "ExternalServer"]
 
@@ -23,7 +23,7 @@ class ExternalServer:
 
     def alive(self) -> bool:
         try:
-            with socket.create_connection((self.endpoint.host, self.endpoint.port), timeout=5):
+            with dial(self.endpoint, timeout=5):
                 return True
         except OSError:
             return False

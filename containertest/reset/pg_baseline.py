@@ -15,7 +15,6 @@ from psycopg2 import extensions, sql
 from containertest.errors import ResetError
 from containertest.reset import pg_prepare
 from containertest.reset.pg_clone import (
-    Properties,
     clone_database,
     drop_database,
     read_properties,
@@ -62,7 +61,6 @@ class Level:
     """What makes a baseline: a template database, and the rows and sequences of a snapshot to lay over its clone."""
 
     template: str
-    properties: Properties
     snapshot: tuple[str, bytes] | None = None
 
 
@@ -81,9 +79,7 @@ class Baseline:
         self.oid = self.horizon = self.noted = self.seen = "0"
         self._database = database
         self._template_horizon = "0"
-        with self.cursor() as cursor:
-            self._migrated = Level(database.template, read_properties(cursor, database.name))
-        self._base = self._level = self._migrated
+        self._base = self._level = self._migrated = Level(database.template)
         if not self._begin():
             self.clone("it is not new")
 
@@ -118,7 +114,7 @@ class Baseline:
     def write_properties(self) -> None:
         """Bring back what belongs to the database as a whole; new settings need a new connection."""
         with self.cursor() as cursor:
-            write_properties(cursor, self._database.name, self._level.properties)
+            write_properties(cursor, self._database.name, read_properties(cursor, self._level.template))
         self._database.close()
 
     def roll_back_prepared(self) -> None:
@@ -240,7 +236,7 @@ class Baseline:
             drop_database(cursor, self._database.name)
             cursor.execute(HORIZON)
             horizon: str = cursor.fetchone()[0]
-            clone_database(cursor, self._level.template, self._database.name, self._level.properties)
+            clone_database(cursor, self._level.template, self._database.name)
             return horizon
 
     def _keep_snapshot(self) -> None:
@@ -263,14 +259,12 @@ class Baseline:
         in_use = self._base.template, former.template
         template = next(item for item in snapshot_templates(name) if item not in in_use)
         pg_prepare.prepare(self._database.connection)
-        with self.cursor() as cursor:
-            properties = read_properties(cursor, name)
         self._database.close()
         with self._admin() as cursor:
             drop_database(cursor, template)
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-            clone_database(cursor, name, template, properties)
-        self._level = Level(template, properties)
+            clone_database(cursor, name, template)
+        self._level = Level(template)
         self._drop_template(former.template)
         self._begin()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 FOREIGN_KEYS = "SELECT DISTINCT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
@@ -46,7 +46,7 @@ class Sequence:
 
 def read_sql(name: str) -> str:
     """Return the text of a .sql file of this package."""
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def batches(items: list[Any], size: int) -> Iterator[list[Any]]:

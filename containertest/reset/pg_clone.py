@@ -146,12 +146,11 @@ def strategy(cursor: Any) -> str:
     return " STRATEGY file_copy" if cursor.fetchone() == ("off",) else ""
 
 
-def clone_database(cursor: Any, template: str, name: str, properties: Properties | None = None) -> None:
-    """Create the database ``name`` from ``template``, with its properties or those given.
+def clone_database(cursor: Any, template: str, name: str) -> None:
+    """Create the database ``name`` from ``template``, with its properties.
 
     ``cursor`` is of an autocommit connection to another database. Nobody may be connected to the template.
     """
-    properties = properties or read_properties(cursor, template)
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}{}").format(
         sql.Identifier(name), sql.Identifier(template), sql.SQL(strategy(cursor))
     )
@@ -163,4 +162,4 @@ def clone_database(cursor: Any, template: str, name: str, properties: Properties
         except errors.ObjectInUse:
             if time.monotonic() > deadline:
                 raise
-    write_properties(cursor, name, properties)
+    write_properties(cursor, name, read_properties(cursor, template))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from containertest.spec import Endpoint
+from containertest.wait import dial
 
 __all__ = ["ask"]
 
@@ -26,7 +27,7 @@ def ask(endpoint: Endpoint, *commands: Sequence[str]) -> list[str]:
 
     :raises OSError: if the server can't be reached, or does not like what it is asked.
     """
-    with socket.create_connection((endpoint.host, endpoint.port), TIMEOUT) as plain:
+    with dial(endpoint, TIMEOUT) as plain:
         connection = _encrypted(plain, endpoint.host) if "tls" in endpoint.parameters else plain
         with connection, connection.makefile("rb") as stream:
             first = _login(endpoint)
