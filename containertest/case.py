@@ -159,7 +159,7 @@ class _ServerTestCase(unittest.TestCase):
             if attribute is not None:
                 self.__dict__[name] = attribute
         if "_stack" in self.__dict__:
-            self._stack.dirty = True
+            self._stack.layers.dirty = True
 
     @classmethod
     def _around(cls) -> tuple[str, ...]:
@@ -209,14 +209,14 @@ class _ServerTestCase(unittest.TestCase):
             # It ended between two tests: no test has to fail for that.
             log.warning("%s", died)
             stack = cls._bring_back()
-        if cls._has_data() and stack.loaded is not cls:
+        if cls._has_data() and stack.layers.owner is not cls:
             cls._load(stack)
         return stack
 
     @classmethod
     def _bring_back(cls) -> Stack:
         stack = cls.manager().stack
-        if stack.holds(cls if cls._has_data() else None):
+        if stack.layers.are_for(cls if cls._has_data() else None):
             stack.reset_all()
         else:
             stack.restore()
@@ -230,7 +230,7 @@ class _ServerTestCase(unittest.TestCase):
             cls.setUpTestData()
 
         stack.load(cls, load)
-        cls.addClassCleanup(stack.forget, cls)
+        cls.addClassCleanup(stack.layers.owner_left, cls)
 
     @classmethod
     def _has_data(cls) -> bool:

@@ -83,14 +83,11 @@ class ContainerManager:
         """
         if self._stack is None or self._pid != os.getpid():
             from containertest.servers.stack import Stack
+            from containertest.servers.starting import Wanted
 
-            self._stack = Stack.get(
-                Settings.load(**self._arguments),
-                self._postgres_wanted,
-                self._redis_wanted,
-                self._migrations,
-                self._folders,
-            )
+            settings = Settings.load(**self._arguments)
+            wanted = self._postgres_wanted, self._redis_wanted, self._migrations
+            self._stack = Stack.get(Wanted.of(settings, *wanted, self._folders))
             self._pid = os.getpid()
         return self
 
@@ -101,7 +98,7 @@ class ContainerManager:
         `snapshot` made the baseline is forgotten.
         """
         if self._stack is not None and self._pid == os.getpid():
-            self._stack.forget_snapshot()
+            self._stack.layers.manager_left()
         self._stack = None
 
     def __enter__(self) -> ContainerManager:

@@ -15,6 +15,7 @@ from unittest import mock
 import containertest
 from containertest import IntegrationTestCase, PostgresTestCase, RedisTestCase
 from containertest.errors import ConfigError, FixtureError, NotStarted, ServerDied
+from containertest.servers.layers import Layers
 from tests.support import run_case, run_python
 
 
@@ -22,7 +23,7 @@ class FakeStack:
     """Notes what is asked of it. ``deaths``: how many resets are met by a dead server."""
 
     def __init__(self) -> None:
-        self.loaded: object = None
+        self.layers = Layers()
         self.culprit = ""
         self.calls: list[str] = []
         self.settings = SimpleNamespace(strict=False, keep_failed=False)
@@ -46,14 +47,9 @@ class FakeStack:
         self._call("reset")
 
     def restore(self) -> None:
-        self.loaded = None
+        self.layers.leave_out(everything=False)
         self._call("restore")
-
-    def holds(self, owner: object) -> bool:
-        return self.loaded is owner
-
-    def forget(self, owner: object) -> None:
-        pass
+        self.layers.left_out()
 
     def load(self, owner: object, load: Callable[[], None]) -> None:
         try:
@@ -63,7 +59,7 @@ class FakeStack:
             self.restore()
             raise
         self.calls.append("snapshot")
-        self.loaded = owner
+        self.layers.owner = owner
 
     def load_fixtures(self, paths: Any, folders: Any) -> None:
         self.calls.append(f"fixtures {' '.join(map(str, paths))}")
@@ -204,7 +200,7 @@ class BaselineTests(CaseCase):
         result = run_case(Broken)
         self.assertIn("FixtureError: broken.sql, line 1", result.errors[0][1])
         self.assertEqual(self.calls, ["restore", "fixtures broken.sql", "restore"])
-        self.assertIsNone(self.stack.loaded)
+        self.assertIsNone(self.stack.layers.owner)
 
     def test_fixtures_are_looked_for_beside_the_class_that_names_them(self) -> None:
         folders = self.base()._folders()

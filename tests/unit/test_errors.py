@@ -18,6 +18,7 @@ from containertest.errors import BackendUnavailable, ConfigError, ContainerTestE
 from containertest.servers.leases import Lease
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.servers.stack import Stack
+from containertest.servers.starting import Wanted
 from containertest.services import postgres, redis
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
@@ -40,7 +41,7 @@ class LengthTests(unittest.TestCase):
     def test_messages_have_at_most_15_lines_and_say_what_to_do(self) -> None:
         external = ExternalBackend()
         nobody = Endpoint("127.0.0.1", 1, "user", SECRET, "db")
-        stack = Stack("key", Settings(), None, None, None)
+        stack = Stack(Wanted("key", Settings(), None, None, None))
         for words, function in (
             ("start() first", lambda: ContainerManager().postgres),
             ("name one of them", lambda: ContainerManager(None, None)),
@@ -187,11 +188,11 @@ class DoctorTests(unittest.TestCase):
 
 class DeathMessageTests(unittest.TestCase):
     def test_server_that_can_not_be_replaced_is_not_called_unneeded(self) -> None:
-        stack = Stack("key", Settings(), Postgres(), None, None)
+        stack = Stack(Wanted("key", Settings(), Postgres(), None, None))
         self.assertIn("could not be started again", message(lambda: stack.postgres))
 
     def test_next_reset_tries_to_start_it_again(self) -> None:
-        stack = Stack("key", Settings(), Postgres(), None, None)
+        stack = Stack(Wanted("key", Settings(), Postgres(), None, None))
         with mock.patch.object(Stack, "start", side_effect=ServerDied("again")):
             for function in (stack.reset_all, stack.restore):
                 self.assertEqual(message(function), "again")
@@ -199,7 +200,7 @@ class DeathMessageTests(unittest.TestCase):
 
 class SharingTests(unittest.TestCase):
     def get(self, settings: Settings, **wanted: Any) -> Stack:
-        return Stack.get(settings, wanted.get("postgres"), wanted.get("redis", Redis()), None, [])
+        return Stack.get(Wanted.of(settings, wanted.get("postgres"), wanted.get("redis", Redis()), None, []))
 
     def setUp(self) -> None:
         for patch in (
@@ -228,7 +229,7 @@ class SharingTests(unittest.TestCase):
         self.assertEqual(len(set(map(id, stacks))), len(stacks))
 
     def test_server_that_was_not_wanted_is_named_with_what_to_leave_out(self) -> None:
-        stack = Stack("key", Settings(), None, Redis(), None)
+        stack = Stack(Wanted("key", Settings(), None, Redis(), None))
         with self.assertRaisesRegex(NotStarted, "not needed .*\nLeave postgres=None out, or use IntegrationTestCase"):
             _ = stack.postgres
 
@@ -249,7 +250,7 @@ class SharingTests(unittest.TestCase):
 
     def test_wrong_migration_starts_nothing(self) -> None:
         with mock.patch.object(Stack, "start") as start, self.assertRaises(ConfigError):
-            Stack.get(Settings(), Postgres(), None, "missing.sql", [])
+            Stack.get(Wanted.of(Settings(), Postgres(), None, "missing.sql", []))
         start.assert_not_called()
 
 

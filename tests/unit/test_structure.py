@@ -17,7 +17,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "case", "guard", "prune", "doctor"),
     ("manager",),
     ("servers.stack",),
-    ("servers.parts",),
+    ("servers.starting",),
+    ("servers.parts", "servers.layers"),
     (
         "servers.kept",
         "servers.leases",
