@@ -21,6 +21,7 @@ from containertest.reset.pg_clone import (
     snapshot_templates,
     write_properties,
 )
+from containertest.wait import poll
 
 SUBSCRIPTIONS = """
     SELECT quote_ident(subname) FROM pg_subscription
@@ -28,6 +29,9 @@ SUBSCRIPTIONS = """
 """
 
 HORIZON = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+
+#: Seconds to wait for a moment in which nobody else writes.
+PATIENCE = 5.0
 
 #: How often a database is cloned anew when somebody writes to the clone before we have looked at it.
 ATTEMPTS = 5
@@ -152,18 +156,14 @@ class Baseline:
     def _clone(self) -> bool:
         for _ in range(ATTEMPTS):
             since = self._replace()
-            if self._begin():
-                if self._level.snapshot is not None:
-                    self._lay_snapshot(*self._level.snapshot)
+            if self._begin() and self._lay_snapshot():
                 return True
         # Somebody is faster than we are, each time. The next reset undoes what has been written.
         return self._level.snapshot is None and self._begin(since)
 
     def snapshot(self, *, base: bool) -> None:
         """Make what is there now the baseline; with ``base`` the one that `forget_snapshot` goes back to."""
-        word, *rest = self.call(
-            "snapshot({}, {}, {}, {})", self.oid, self.horizon, self.noted, str(pg_prepare.MOST_ROWS)
-        )
+        word, *rest = self._take_snapshot()
         if word == "clone":
             self._snapshot_by_template()
         elif word == "done":
@@ -171,6 +171,23 @@ class Baseline:
             self._keep_snapshot()
         if base:
             self._set_base(self._level)
+
+    def _take_snapshot(self) -> list[str]:
+        answer = ["busy"]
+
+        def taken() -> bool:
+            answer[:] = self.call(
+                "snapshot({}, {}, {}, {})", self.oid, self.horizon, self.noted, str(pg_prepare.MOST_ROWS)
+            )
+            return answer[0] != "busy"
+
+        if not poll(taken, PATIENCE):
+            raise ResetError(
+                f"No snapshot could be made of the database {self._database.name!r}: something goes on writing to it, "
+                "and what is there now can't be told from that. End the thread or process that does before snapshot(), "
+                "or before setUpTestData() ends."
+            )
+        return answer
 
     def forget_snapshot(self, *, everything: bool) -> None:
         """Make the template of the base, or with ``everything`` of the migrations, the current baseline.
@@ -198,7 +215,8 @@ class Baseline:
             return
         self._level = self._base
         try:
-            self._lay_snapshot(*self._base.snapshot)
+            if not self._lay_snapshot():
+                self.clone("somebody was writing")
         except psycopg2.Error as error:
             self.clone(str(error))
 
@@ -247,11 +265,17 @@ class Baseline:
             cursor.copy_expert("COPY containertest.snapshot_lines TO STDOUT", lines)
         self._level = replace(self._level, snapshot=(description, lines.getvalue()))
 
-    def _lay_snapshot(self, description: str, lines: bytes) -> None:
+    def _lay_snapshot(self) -> bool:
+        """Lay the snapshot, if there is one, over the template's rows; False if somebody has written meanwhile."""
+        if self._level.snapshot is None:
+            return True
+        description, lines = self._level.snapshot
         with self.cursor() as cursor:
             cursor.copy_expert("COPY containertest.snapshot_lines FROM STDIN", io.BytesIO(lines))
-        self.seen, self.horizon = "0", self.call("lay_snapshot({})", description)[0]
-        self.noted = self.horizon
+        horizon = self.call("lay_snapshot({}, {}, {})", description, self.oid, self.noted)
+        if horizon:
+            self.seen, self.horizon, self.noted = "0", horizon[0], horizon[0]
+        return bool(horizon)
 
     def _snapshot_by_template(self) -> None:
         """Keep a snapshot that has more than rows and sequences as a template database of its own."""

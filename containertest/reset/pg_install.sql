@@ -373,6 +373,13 @@ BEGIN
     ) OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xact() p WHERE p.dbid = others_write.database);
 END $$;
 
+-- Whether nobody else may still commit what he writes in this database under a transaction id below "own", ours.
+CREATE FUNCTION containertest.nobody_below(own xid8, database oid) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) = own
+        OR NOT containertest.others_write(database);
+END $$;
+
 -- The whole reset, in one call. "horizon" is that of the rows, "noted" that of the notes on who wrote where. Returns a
 -- word and what Python has to remember or to do:
 --   clean XMAX                  nothing to do; nothing is written as long as XMAX is the snapshot's xmax
@@ -551,12 +558,13 @@ BEGIN
 END $$;
 
 -- What is there now becomes the baseline. Returns 'done HORIZON', or 'clone' when that takes more than rows and
--- sequences, or 'same' when nothing was written.
+-- sequences, or 'same' when nothing was written, or 'busy' when somebody else is writing.
 CREATE FUNCTION containertest.snapshot(database oid, horizon xid8, noted bigint, most bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
+    own xid8 := pg_current_xact_id();  -- first: what others write later is fresh
     fresh int := age(horizon::xid);
-    places int[] := containertest.noted_since(noted);
+    places int[];
     setvals boolean := pg_sequence_last_value('containertest.setvals'::regclass) IS NOT NULL;
     moved oid[];
     same boolean;
@@ -564,6 +572,10 @@ DECLARE
     s containertest.sequences;
     t containertest.tracked;
 BEGIN
+    IF NOT containertest.nobody_below(own, database) THEN
+        RETURN 'busy';
+    END IF;
+    places := containertest.noted_since(noted);
     IF containertest.read_marks(fresh) <> '' OR containertest.besides(database, fresh, false) <> '' THEN
         RETURN 'clone';
     END IF;
@@ -634,14 +646,20 @@ CREATE FUNCTION containertest.describe_snapshot() RETURNS text LANGUAGE sql SECU
     )::text
 $$;
 
--- Lays a snapshot over a new clone, whose snapshot_lines are filled already. Returns the horizon.
-CREATE FUNCTION containertest.lay_snapshot(description json) RETURNS text
+-- Lays a snapshot over the template's rows, which are there and nothing else; snapshot_lines are filled already. Returns
+-- the horizon, or '' when somebody else writes: then nothing is done.
+CREATE FUNCTION containertest.lay_snapshot(description json, database oid, noted bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET bytea_output = 'hex'
 SET lc_monetary = 'C' SET xmloption = 'content' SET row_security = 'off' AS $$
 DECLARE
+    own xid8 := pg_current_xact_id();  -- first: what others write later is fresh
     t containertest.tracked;
 BEGIN
+    IF NOT containertest.nobody_below(own, database) OR containertest.noted_since(noted) <> '{}' THEN
+        DELETE FROM containertest.snapshot_lines;
+        RETURN '';
+    END IF;
     PERFORM containertest.triggers_off();
     UPDATE containertest.tracked SET in_snapshot = true, rows = e.value::bigint
     FROM json_each_text(description -> 'tables') e WHERE rel = e.key::oid;
