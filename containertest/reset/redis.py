@@ -10,9 +10,9 @@ import redis
 from ..errors import ResetError
 from ..wait import poll
 from .redis_clients import Clients, kill
-from .redis_commands import DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
+from .redis_commands import ACL, DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
 from .redis_keys import Keys, check, read_keys
-from .redis_settings import Settings, read_settings, repair
+from .redis_settings import Settings, read_settings, repair, rights
 from .redis_wire import Command, Wire
 
 _LIST: Command = ("CLIENT", "LIST")
@@ -163,6 +163,9 @@ class _WholeServer:
         answers = self.wire.send(commands)
         if _runs_a_script(answers):
             answers = self._interrupted(commands)
+        if any(isinstance(answer, redis.ResponseError) for answer in answers[1:3]):
+            self.wire.send(rights(self.settings))
+            answers = self.wire.send(commands)
         _, calls, listing, *replies = answers
         check([_CALLS, _LIST], [calls, listing])
         now = parse_calls(calls)
@@ -201,8 +204,10 @@ class _WholeServer:
         """Bring back the groups, and what others changed meanwhile, until nobody changes anything."""
         for _ in range(_ROUNDS):
             looks = groups - {DATA} if self.settings.scripts else groups - {DATA, SCRIPTS}
-            queries = self.settings.queries() if looks else []
-            now = read_settings(self.wire) if looks else self.settings
+            # Without its rights it could not even look.
+            first = rights(self.settings) if ACL in groups else []
+            queries = [*first, *self.settings.queries()] if looks else []
+            now = read_settings(self.wire, first) if looks else self.settings
             commands = repair(self.settings, now, groups)
             if DATA in groups:
                 commands += [("FLUSHALL",), *self.keys.commands()]

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ResetError
-from .redis_wire import Command, Wire
+from .redis_wire import Command, Refused, Wire
 
 _BATCH = 1000
 _KEYSPACE = re.compile(rb"^db(\d+):", re.MULTILINE)
@@ -76,14 +75,14 @@ def _names(wire: Wire, home: int, db: int) -> dict[bytes, None]:
 
 
 def checked(wire: Wire, commands: list[Command]) -> list[Any]:
-    """Send the commands and return their replies. Raises ResetError when one of them is an error."""
+    """Send the commands and return their replies. Raises Refused when one of them is an error."""
     replies = wire.send(commands)
     check(commands, replies)
     return replies
 
 
 def check(commands: list[Command], replies: list[Any]) -> None:
-    """Raise ResetError for the first error among the replies; no value that was sent is in its text.
+    """Raise Refused for the first error among the replies; no value that was sent is in its text.
 
     A connection to end that is gone, and DEBUG where it is not allowed, are none.
     """
@@ -91,4 +90,4 @@ def check(commands: list[Command], replies: list[Any]) -> None:
         if isinstance(reply, Exception) and command[0] != "DEBUG" and command[:2] != ("CLIENT", "KILL"):
             shown = command[: 3 if command[0] in ("CONFIG", "ACL") else 2]
             words = " ".join(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in shown)
-            raise ResetError(f"Redis refused {words} while it was reset: {reply}") from reply
+            raise Refused(f"Redis refused {words} while it was reset: {reply}") from reply

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,9 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1")
 
 
-def read_settings(wire: Wire) -> Settings:
-    """Return what the server has now."""
-    replies = wire.send(_QUERIES)
+def read_settings(wire: Wire, first: Sequence[Command] = ()) -> Settings:
+    """Return what the server has now, after the commands ``first``."""
+    replies = wire.send([*first, *_QUERIES])[len(first) :]
     config, users, functions, memory, replication = replies
     if isinstance(functions, redis.ResponseError):
         functions = replies[2] = None
@@ -76,6 +76,11 @@ def read_settings(wire: Wire) -> Settings:
     # "reset" adds sanitize-payload to the default user, which means the same as saying nothing.
     users = tuple(line.replace(b" sanitize-payload", b"") for line in users)
     return Settings(_pairs(config), users, functions, scripts, b"role:slave" in replication)
+
+
+def rights(wanted: Settings) -> list[Command]:
+    """Return the commands that give the baseline's users back what they may do: ours, too, is one of them."""
+    return [("ACL", "SETUSER", name, "reset", *rules) for _, name, *rules in map(bytes.split, wanted.users)]
 
 
 def repair(wanted: Settings, now: Settings, groups: Iterable[str]) -> list[Command]:

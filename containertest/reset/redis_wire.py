@@ -16,6 +16,14 @@ from ..errors import ResetError
 Command = tuple[Any, ...]
 
 
+class BeyondRepair(ResetError):
+    """Redis can't be reached or gives no answer: only a new server helps, where it is ours."""
+
+
+class Refused(BeyondRepair):
+    """It answers, but with an error to something that a reset needs."""
+
+
 class Wire:
     """A connection beside a client's pool, made with its settings, that no test can leave in an odd state.
 
@@ -59,7 +67,7 @@ class Wire:
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send the commands, return their replies. A connection that was closed is opened again.
 
-        Raises ResetError when Redis can't be reached or doesn't answer.
+        Raises BeyondRepair when Redis can't be reached or doesn't answer.
         """
         try:
             try:
@@ -71,13 +79,13 @@ class Wire:
                 return self._round_trip(commands)
         except redis.TimeoutError as problem:
             self.close()
-            raise ResetError(
+            raise BeyondRepair(
                 f"Redis gave no answer within {self._timeout:g} s. A test may have left it in CLIENT PAUSE, "
                 "which nothing can end before its time, in DEBUG SLEEP or in a script that doesn't end."
             ) from problem
         except (redis.RedisError, OSError) as problem:
             self.close()
-            raise ResetError(f"Redis can't be reached to reset it: {problem}") from problem
+            raise BeyondRepair(f"Redis can't be reached to reset it: {problem}") from problem
 
     def close(self) -> None:
         """Close the connection; the next ``send`` opens another."""

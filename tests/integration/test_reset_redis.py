@@ -152,6 +152,16 @@ def _password(client: redis.Redis) -> None:
     client.config_set("requirepass", "another")
 
 
+def _fewer_rights(client: redis.Redis) -> None:
+    client.set("kept", "x")
+    client.acl_setuser("default", enabled=True, commands=["-config", "-info", "-client", "-flushall", "-restore"])
+
+
+def _hardly_a_right(client: redis.Redis) -> None:
+    client.set("kept", "x")
+    client.execute_command("ACL", "SETUSER", "default", "off", "nopass", "resetkeys", "-@all", "+acl")
+
+
 def _paused(client: redis.Redis) -> None:
     client.set("kept", "x")
     client.client_pause(3_600_000, all=False)
