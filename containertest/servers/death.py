@@ -41,7 +41,7 @@ def died(lease: Lease, title: str, probe: Callable[[Endpoint], None], doing: str
     ):
         return None
     return ServerDied(
-        f"{title} on {lease.server.backend} ended while {doing}.\n"
+        f"{title} on {lease.server.backend} {lease.given_up or f'ended while {doing}.'}\n"
         f"The next test gets a new one. Its last log lines:\n{epitaph(lease.session, lease.server)}"
     )
 

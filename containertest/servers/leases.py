@@ -65,6 +65,7 @@ class Lease:
     :param ours: whether this call started it.
     :param spare: a connection left from making sure that it answers, for the first who needs one.
     :param baseline: what `remember_baseline` was told by the process that started it.
+    :param given_up: why the server was removed, though it had not ended: completes "Redis on local …".
     """
 
     session: Session
@@ -75,6 +76,7 @@ class Lease:
     ours: bool
     baseline: str = field(default="", repr=False)
     spare: Any = field(default=None, repr=False)
+    given_up: str = ""
 
     @property
     def is_external(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from containertest.errors import ResetError
 from containertest.migrations import Migrations
-from containertest.servers import databases, leases
+from containertest.servers import databases, death, leases
 from containertest.servers.leases import Lease
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
@@ -120,18 +120,42 @@ class RedisPart:
         """What resets Redis: made, and redis-py loaded for it, by its first use.
 
         That brings back the first baseline: a server may have had a process that died.
+
+        :raises BeyondRepair: if that is not possible; of a new server, which is no better: plain ResetError.
         """
         with self._lock:
             if self._reset is None:
-                from containertest.reset.redis import RedisReset
-
-                whole, client = not self.lease.is_external, self.running.client
-                reset = RedisReset(client, whole_server=whole, first=self.lease.baseline)
-                if not self.lease.baseline:
-                    leases.remember_baseline(self.lease, reset.first_settings)
-                reset.restore()
-                self._reset = reset
+                try:
+                    self._reset = self._new_reset()
+                except ResetError as error:
+                    if not self.lease.ours:
+                        raise
+                    raise ResetError(str(error)) from error
             return self._reset
+
+    def _new_reset(self) -> RedisReset:
+        from containertest.reset.redis import RedisReset
+
+        whole, client = not self.lease.is_external, self.running.client
+        reset = RedisReset(client, whole_server=whole, first=self.lease.baseline)
+        if not self.lease.baseline:
+            leases.remember_baseline(self.lease, reset.first_settings)
+        reset.restore()
+        return reset
+
+    def give_up(self, error: ResetError, culprit: str) -> None:
+        """Remove the server, if it is ours and has not ended, when ``error`` says that only a new one helps.
+
+        :param culprit: the test that ran last.
+        """
+        from containertest.reset.redis_wire import BeyondRepair, Refused
+
+        if self.lease.is_external or not isinstance(error, BeyondRepair):
+            return
+        if isinstance(error, Refused) or not death.died(self.lease, self.title, self.probe):
+            death.epitaph(self.lease.session, self.lease.server)
+            self.lease.given_up = f"was given up after {culprit or 'a test'}: {error}"
+            leases.release(self.lease)
 
     def close(self) -> None:
         """Close the connections that this process shares; the next use opens them again."""

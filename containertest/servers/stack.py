@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ServerDied
+from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ResetError, ServerDied
 from containertest.servers import death
 from containertest.servers.layers import Layers
 from containertest.servers.parts import PostgresPart, RedisPart
@@ -275,6 +275,13 @@ class Stack:
                 return error
         return None
 
+    def _given_up(self, error: Exception) -> ServerDied | None:
+        """Likewise of a Redis that lives but, as ``error`` says, can't be brought back to the baseline any more."""
+        if not (self._redis and isinstance(error, ResetError)):
+            return None
+        self._redis.give_up(error, self.culprit)
+        return self.dead() if self._redis.lease.given_up else None
+
     def keep(self, test: str) -> None:
         """Put the database aside as the failed ``test`` left it, with its server, and go on with a new one."""
         if self._postgres:
@@ -328,7 +335,7 @@ class _Watched:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and (dead := self._stack.dead()):
+        if isinstance(error, Exception) and (dead := self._stack._given_up(error) or self._stack.dead()):
             self._stack._let_go()
             raise dead from error
 
