@@ -13,6 +13,7 @@ from .redis_clients import Clients, kill
 from .redis_commands import ACL, DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
 from .redis_keys import Keys, check, read_keys
 from .redis_settings import Settings, read_settings, repair, rights
+from .redis_shared import SharedClient
 from .redis_wire import Command, Wire
 
 _LIST: Command = ("CLIENT", "LIST")
@@ -85,20 +86,24 @@ class _Scope(Protocol):
 class _OneDatabase:
     def __init__(self, client: redis.Redis, wire: Wire) -> None:
         self.wire = wire
+        self.shared = SharedClient(client)
+        self.look = self.shared.look()
         self.clients = Clients(client)
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        self.keys = self.base = Keys(self.home)
+        self.keys = Keys(self.home)
+        self.initial = self.base = self.keys, self.look
         self.calls: dict[str, int] = {}
 
     def first(self) -> list[Command]:
         return [_CALLS, _LIST, ("FLUSHDB",), *self.keys.commands()]
 
     def reset(self) -> None:
+        self.shared.undo(self.look)
         commands = self.first()
         calls, listing, *replies = self.wire.send(commands)
         check(commands[2:], replies)
         if self.clients.odd(listing) or self.hidden(calls) or isinstance(listing, Exception):
-            self.clients.disconnect()
+            self.shared.disconnect()
 
     def hidden(self, calls: Any) -> bool:
         """Whether a connection may be in a state that isn't listed; where one may not look, it may."""
@@ -108,47 +113,51 @@ class _OneDatabase:
         return HIDDEN in changed(before, self.calls)
 
     def snapshot(self, base: bool) -> None:
+        self.look = self.shared.look()
         self.keys = read_keys(self.wire, self.home, all_databases=False)
         if base:
-            self.base = self.keys
-        self.clients.disconnect()
+            self.base = self.keys, self.look
+        self.shared.disconnect()
 
     def restore(self, everything: bool) -> None:
         if everything:
-            self.base = Keys(self.home)
-        self.keys = self.base
+            self.base = self.initial
+        self.keys, self.look = self.base
         self.reset()
 
 
 class _WholeServer:
     def __init__(self, client: redis.Redis, wire: Wire, first: str = "") -> None:
         self.wire = wire
+        self.shared = SharedClient(client)
+        self.look = self.shared.look()
         self.clients = Clients(client)
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
         self.keys = Keys(self.home)
         self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
-        self.base = self.keys, self.settings
+        self.initial = self.base = self.keys, self.settings, self.look
         self.start()
 
     def start(self) -> None:
         """Take what is there now as the baseline's: connections, and how often each command was run."""
-        self.clients.disconnect()
+        self.shared.disconnect()
         calls, listing = self.wire.send([_CALLS, _LIST])
         self.clients.know(listing)
         self.calls = Counter(parse_calls(calls))
         self.connects = self.wire.connects
 
     def snapshot(self, base: bool) -> None:
+        self.look = self.shared.look()
         self.keys = read_keys(self.wire, self.home, all_databases=True)
         self.settings = read_settings(self.wire)
         if base:
-            self.base = self.keys, self.settings
+            self.base = self.keys, self.settings, self.look
         self.start()
 
     def restore(self, everything: bool) -> None:
         if everything:
-            self.base = Keys(self.home), self.first_settings
-        self.keys, self.settings = self.base
+            self.base = self.initial
+        self.keys, self.settings, self.look = self.base
         self.reset()
         self.repair(EVERYTHING)
 
@@ -158,6 +167,7 @@ class _WholeServer:
         return [("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write]
 
     def reset(self) -> None:
+        self.shared.undo(self.look)
         commands = self.first()
         write = commands[3:]
         answers = self.wire.send(commands)
@@ -172,7 +182,7 @@ class _WholeServer:
         groups = self.groups(now, replies)
         odd = self.clients.odd(listing)
         if odd or HIDDEN in groups:
-            self.clients.disconnect()
+            self.shared.disconnect()
         expected = Counter(now)
         expected.update(own_calls(write, self.calls))
         left = groups - {HIDDEN} - (set() if self.keys else {DATA})

@@ -19,7 +19,6 @@ class Clients:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
         settings = client.connection_pool.connection_kwargs
         self._usual = {
             b"db": str(settings.get("db") or 0).encode(),
@@ -41,12 +40,6 @@ class Clients:
         odd = [client for client in _clients(listing) if client[b"id"] not in self._known and self._is_odd(client)]
         self._known.update(client[b"id"] for client in odd)
         return odd
-
-    def disconnect(self) -> None:
-        """Close the shared client's connections; its next command opens one, as the client was made."""
-        self._client.connection_pool.disconnect()
-        if self._client.connection:  # of single_connection_client=True
-            self._client.connection.disconnect()  # type: ignore[no-untyped-call]
 
     def _is_odd(self, client: dict[bytes, bytes]) -> bool:
         if _has_flags(client, b"NU") or _is_within(client):
