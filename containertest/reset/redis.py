@@ -10,7 +10,19 @@ import redis
 from ..errors import ResetError
 from ..wait import poll
 from .redis_clients import Clients, kill
-from .redis_commands import ACL, DATA, EVERYTHING, HIDDEN, SCRIPTS, changed, own_calls, parse_calls
+from .redis_commands import (
+    ACL,
+    CONFIG,
+    DATA,
+    DEBUG,
+    EVERYTHING,
+    HIDDEN,
+    SAVING,
+    SCRIPTS,
+    changed,
+    own_calls,
+    parse_calls,
+)
 from .redis_keys import Keys, check, read_keys
 from .redis_settings import Settings, read_settings, repair, rights
 from .redis_shared import SharedClient
@@ -212,6 +224,7 @@ class _WholeServer:
 
     def repair(self, groups: frozenset[str]) -> None:
         """Bring back the groups, and what others changed meanwhile, until nobody changes anything."""
+        may_save = False
         for _ in range(_ROUNDS):
             looks = groups - {DATA} if self.settings.scripts else groups - {DATA, SCRIPTS}
             # Without its rights it could not even look.
@@ -225,13 +238,22 @@ class _WholeServer:
             check(commands, replies)
             done = [one for one, reply in zip(commands, replies, strict=True) if not isinstance(reply, Exception)]
             calls = Counter(parse_calls(after))
-            groups = changed(self.calls + own_calls([*queries, *done], calls), calls)
+            own = own_calls([*queries, *done], calls)
+            if DEBUG in groups:  # counted also when it does not know what it is told
+                own["debug"] = calls["debug"] - self.calls["debug"]
+            may_save = may_save or not groups.isdisjoint((CONFIG, SAVING))
+            groups = changed(self.calls + own, calls)
             self.calls = calls
             if not groups:
+                if may_save:
+                    poll(self._saves_nothing, _PATIENCE)
                 return
         raise ResetError(
             "Something keeps changing Redis while it is reset: a thread or process that a test left running?"
         )
+
+    def _saves_nothing(self) -> bool:
+        return b"_in_progress:1" not in self.wire.send([("INFO", "persistence")])[0]
 
 
 def _runs_a_script(answers: list[Any]) -> bool:

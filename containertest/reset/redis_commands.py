@@ -17,9 +17,11 @@ from typing import Any
 DATA = "data"
 #: The server's settings, users, library functions, cached scripts, its primary; what DEBUG switches.
 CONFIG, ACL, FUNCTIONS, SCRIPTS, REPLICATION, DEBUG = "config", "acl", "functions", "scripts", "replication", "debug"
+#: A process that saves the data, while which no other one can be started.
+SAVING = "saving"
 #: A state of a connection that CLIENT LIST doesn't show.
 HIDDEN = "hidden"
-EVERYTHING = frozenset({DATA, CONFIG, ACL, FUNCTIONS, SCRIPTS, REPLICATION, DEBUG, HIDDEN})
+EVERYTHING = frozenset({DATA, CONFIG, ACL, FUNCTIONS, SCRIPTS, REPLICATION, DEBUG, SAVING, HIDDEN})
 
 _NOTHING = """
     get mget strlen getrange substr lcs exists type ttl pttl expiretime pexpiretime keys scan dbsize randomkey dump
@@ -55,6 +57,7 @@ _OTHERS = {
     "acl acl|setuser acl|deluser acl|load acl|save": ACL,
     "replicaof slaveof failover": REPLICATION,
     "debug": DEBUG,
+    "save bgsave bgrewriteaof": SAVING,
     "watch client|reply": HIDDEN,
 }
 _GROUPS: dict[str, frozenset[str]] = dict.fromkeys(f"{_NOTHING} {_CONNECTION}".split(), frozenset())
@@ -62,6 +65,7 @@ _GROUPS |= dict.fromkeys(_DATA.split(), frozenset({DATA}))
 _GROUPS |= {name: frozenset({group}) for names, group in _OTHERS.items() for name in names.split()}
 
 _MIXED = ("config", "acl", "script", "function", "module")
+_CONTAINERS = (*_MIXED, "slowlog", "latency")
 
 _CALLS = re.compile(rb"^cmdstat_([^:\r\n]+):calls=(\d+)", re.MULTILINE)
 
@@ -92,7 +96,7 @@ def own_calls(commands: Iterable[tuple[Any, ...]], counts: Mapping[str, int]) ->
     names: Counter[str] = Counter()
     for command in commands:
         name = str(command[0]).lower()
-        subcommand = f"{name}|{command[1]}".lower() if name in _MIXED else name
+        subcommand = f"{name}|{command[1]}".lower() if name in _CONTAINERS else name
         names[subcommand if subcommand in counts else name] += 1
     return names
 

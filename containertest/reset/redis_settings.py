@@ -25,6 +25,14 @@ _QUERIES: list[Command] = [
 ]
 #: Not set by CONFIG SET, but by REPLICAOF.
 _NOT_SET = (b"replicaof", b"slaveof")
+#: What DEBUG switches, as a new server has it; no version has all of them.
+_SWITCHES = (
+    "SET-ACTIVE-EXPIRE 1",
+    "PAUSE-CRON 0",
+    "DICT-RESIZING 1",
+    "SET-DISABLE-DENY-SCRIPTS 0",
+    "QUICKLIST-PACKED-THRESHOLD 1073741824b",
+)
 
 
 @dataclass(frozen=True, repr=False)  # it has passwords
@@ -87,11 +95,12 @@ def repair(wanted: Settings, now: Settings, groups: Iterable[str]) -> list[Comma
     """Return the commands that bring back those groups, in an order in which each of them is possible."""
     commands: list[Command] = [("REPLICAOF", "NO", "ONE")] if now.replica else []
     if DEBUG in groups:
-        commands.append(("DEBUG", "SET-ACTIVE-EXPIRE", "1"))
+        commands += [("DEBUG", *switch.split()) for switch in _SWITCHES]
     if CONFIG in groups:
-        commands += _config(wanted, now)
+        # With a lower threshold, the logs have what else would not be in them.
+        commands += [*_config(wanted, now), ("SLOWLOG", "RESET"), ("LATENCY", "RESET")]
     if ACL in groups:
-        commands += _users(wanted, now)
+        commands += [*_users(wanted, now), ("ACL", "LOG", "RESET")]
     if FUNCTIONS in groups and wanted.functions is not None:
         commands.append(("FUNCTION", "RESTORE", wanted.functions, "FLUSH"))
     if SCRIPTS in groups:

@@ -319,6 +319,44 @@ class BaselineTests(ServerCase):
         reset.reset()
         self.assertEqual(sorted(self.client.keys()), [b"a", b"b"])
 
+    def test_logs_have_nothing_that_only_settings_of_a_test_have_put_there(self) -> None:
+        self.observer.acl_log_reset()
+        self.observer.latency_reset()
+        reset = RedisReset(self.client)
+        self.client.config_set("slowlog-log-slower-than", 0)
+        self.client.config_set("latency-monitor-threshold", 1)
+        self.client.get("marker")
+        self.client.execute_command("DEBUG", "SLEEP", "0.05")
+        self.client.acl_setuser("made", enabled=True, nopass=True, commands=["+ping"])
+        with self.assertRaises(redis.ResponseError):
+            self.new_client(username="made", password="").get("marker")
+        self.assertIn("marker", str(self.observer.slowlog_get(128)))
+        self.assertTrue(self.observer.latency_latest() and self.observer.acl_log())
+        reset.reset()
+        self.assertNotIn("marker", str(self.observer.slowlog_get(128)))
+        self.assertEqual((self.observer.latency_latest(), self.observer.acl_log()), ([], []))
+
+    def test_keys_expire_again_after_a_test_has_switched_that_off(self) -> None:
+        reset = RedisReset(self.client)
+        for switch in ("SET-ACTIVE-EXPIRE 0", "PAUSE-CRON 1"):
+            with self.subTest(switch):
+                with contextlib.suppress(redis.ResponseError):  # one that this version doesn't know
+                    self.client.execute_command("DEBUG", *switch.split())
+                reset.reset()
+                self.client.set("short", "x", px=1)
+                poll(lambda: self.observer.dbsize() == 0, "the key has expired")
+
+    def test_test_can_save_though_the_last_one_was_saving(self) -> None:
+        self.client.config_set("rdb-key-save-delay", 1000)  # microseconds: 100 keys take 0.1 s
+        self.addCleanup(self.observer.config_set, "rdb-key-save-delay", 0)
+        reset = RedisReset(self.client)
+        for save in (self.client.bgsave, self.client.bgrewriteaof):
+            with self.subTest(save.__name__):
+                self.client.execute_command("DEBUG", "POPULATE", "100")
+                save()
+                reset.reset()
+                self.assertTrue(self.client.save())
+
     def test_time_to_live_starts_anew(self) -> None:
         reset = RedisReset(self.client)
         self.client.set("short", "x", px=1500)
