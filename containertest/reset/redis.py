@@ -175,7 +175,7 @@ class _WholeServer:
 
     def first(self) -> list[Command]:
         # Right whatever has changed, and cheap: so it is sent along with the question what has.
-        write: list[Command] = self.keys.expiring() if self.keys else [("FLUSHALL",)]
+        write: list[Command] = self.keys.expiring if self.keys else [("FLUSHALL",)]
         return [("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write]
 
     def reset(self) -> None:

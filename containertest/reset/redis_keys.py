@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .redis_wire import Command, Refused, Wire
@@ -23,14 +24,14 @@ class Keys:
     def __bool__(self) -> bool:
         return any(self.restores.values())
 
+    @cached_property
+    def expiring(self) -> list[Command]:
+        """The commands that write the keys with a time to live: time alone changes them."""
+        return self._selected({db: [one for one in all_ if one[2]] for db, all_ in self.restores.items()})
+
     def commands(self) -> list[Command]:
         """Return the commands that write all keys, each with its whole time to live."""
         return self._selected(self.restores)
-
-    def expiring(self) -> list[Command]:
-        """Return those that write the keys with a time to live: time alone changes them."""
-        restores = {db: [one for one in all_ if one[2]] for db, all_ in self.restores.items()}
-        return self._selected(restores)
 
     def _selected(self, restores: dict[int, list[Command]]) -> list[Command]:
         commands: list[Command] = []
