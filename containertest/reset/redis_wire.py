@@ -81,7 +81,7 @@ class Wire:
             self.close()
             raise BeyondRepair(
                 f"Redis gave no answer within {self._timeout:g} s. A test may have left it in CLIENT PAUSE, "
-                "which nothing can end before its time, in DEBUG SLEEP or in a script that doesn't end."
+                "which nothing can end before its time, in DEBUG SLEEP, in a script that doesn't end, or stopped."
             ) from problem
         except (redis.RedisError, OSError) as problem:
             self.close()
