@@ -23,15 +23,14 @@ from .redis_commands import (
     own_calls,
     parse_calls,
 )
+from .redis_database import OneDatabase
 from .redis_keys import Keys, check, read_keys
 from .redis_settings import Settings, read_settings, repair, rights
 from .redis_shared import SharedClient
-from .redis_wire import Command, Wire
+from .redis_wire import CALLS, LIST, Command, Wire
 
-_LIST: Command = ("CLIENT", "LIST")
-_CALLS: Command = ("INFO", "commandstats")
 _ROUNDS = 5
-#: Seconds that a script may take to end when it is told to.
+#: Seconds that a script may take to end when it is told to, and a process that saves the data.
 _PATIENCE = 1.0
 
 
@@ -44,15 +43,16 @@ class RedisReset:
     ``client`` is emptied and filled, and nothing else of the server is touched.
 
     ``timeout`` is how many seconds one answer may take. Every method, the making of the object too, raises
-    ResetError when the baseline can't be brought back or Redis can't be reached. The connections of ``client``
-    are closed when a test left one of them in a state of its own; the client stays usable.
+    ResetError when the baseline can't be brought back; BeyondRepair when only a new server can bring it. The
+    connections of ``client`` are closed when a test left one of them in a state of its own; the client stays usable,
+    and is itself brought back (`SharedClient`).
     """
 
     def __init__(
         self, client: redis.Redis, *, whole_server: bool = True, timeout: float = 10.0, first: str = ""
     ) -> None:
         wire = Wire(client, timeout)
-        self._scope: _Scope = _WholeServer(client, wire, first) if whole_server else _OneDatabase(client, wire)
+        self._scope: _Scope = _WholeServer(client, wire, first) if whole_server else OneDatabase(client, wire)
 
     @property
     def first_settings(self) -> str:
@@ -95,49 +95,6 @@ class _Scope(Protocol):
     def restore(self, everything: bool) -> None: ...
 
 
-class _OneDatabase:
-    def __init__(self, client: redis.Redis, wire: Wire) -> None:
-        self.wire = wire
-        self.shared = SharedClient(client)
-        self.look = self.shared.look()
-        self.clients = Clients(client)
-        self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        self.keys = Keys(self.home)
-        self.initial = self.base = self.keys, self.look
-        self.calls: dict[str, int] = {}
-
-    def first(self) -> list[Command]:
-        return [_CALLS, _LIST, ("FLUSHDB",), *self.keys.commands()]
-
-    def reset(self) -> None:
-        self.shared.undo(self.look)
-        commands = self.first()
-        calls, listing, *replies = self.wire.send(commands)
-        check(commands[2:], replies)
-        if self.clients.odd(listing) or self.hidden(calls) or isinstance(listing, Exception):
-            self.shared.disconnect()
-
-    def hidden(self, calls: Any) -> bool:
-        """Whether a connection may be in a state that isn't listed; where one may not look, it may."""
-        if isinstance(calls, Exception):
-            return True
-        before, self.calls = self.calls, parse_calls(calls)
-        return HIDDEN in changed(before, self.calls)
-
-    def snapshot(self, base: bool) -> None:
-        self.look = self.shared.look()
-        self.keys = read_keys(self.wire, self.home, all_databases=False)
-        if base:
-            self.base = self.keys, self.look
-        self.shared.disconnect()
-
-    def restore(self, everything: bool) -> None:
-        if everything:
-            self.base = self.initial
-        self.keys, self.look = self.base
-        self.reset()
-
-
 class _WholeServer:
     def __init__(self, client: redis.Redis, wire: Wire, first: str = "") -> None:
         self.wire = wire
@@ -153,7 +110,7 @@ class _WholeServer:
     def start(self) -> None:
         """Take what is there now as the baseline's: connections, and how often each command was run."""
         self.shared.disconnect()
-        calls, listing = self.wire.send([_CALLS, _LIST])
+        calls, listing = self.wire.send([CALLS, LIST])
         self.clients.know(listing)
         self.calls = Counter(parse_calls(calls))
         self.connects = self.wire.connects
@@ -176,7 +133,7 @@ class _WholeServer:
     def first(self) -> list[Command]:
         # Right whatever has changed, and cheap: so it is sent along with the question what has.
         write: list[Command] = self.keys.expiring if self.keys else [("FLUSHALL",)]
-        return [("CLIENT", "UNPAUSE"), _CALLS, _LIST, *write]
+        return [("CLIENT", "UNPAUSE"), CALLS, LIST, *write]
 
     def reset(self) -> None:
         self.shared.undo(self.look)
@@ -189,7 +146,7 @@ class _WholeServer:
             self.wire.send(rights(self.settings))
             answers = self.wire.send(commands)
         _, calls, listing, *replies = answers
-        check([_CALLS, _LIST], [calls, listing])
+        check([CALLS, LIST], [calls, listing])
         now = parse_calls(calls)
         groups = self.groups(now, replies)
         odd = self.clients.odd(listing)
@@ -234,7 +191,7 @@ class _WholeServer:
             commands = repair(self.settings, now, groups)
             if DATA in groups:
                 commands += [("FLUSHALL",), *self.keys.commands()]
-            *replies, after = self.wire.send([*commands, _CALLS])
+            *replies, after = self.wire.send([*commands, CALLS])
             check(commands, replies)
             done = [one for one, reply in zip(commands, replies, strict=True) if not isinstance(reply, Exception)]
             calls = Counter(parse_calls(after))

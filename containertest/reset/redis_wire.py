@@ -15,6 +15,10 @@ from ..errors import ResetError
 
 Command = tuple[Any, ...]
 
+#: How often each command was run; the connections there are.
+CALLS: Command = ("INFO", "commandstats")
+LIST: Command = ("CLIENT", "LIST")
+
 
 class BeyondRepair(ResetError):
     """Redis can't be reached or gives no answer: only a new server helps, where it is ours."""
