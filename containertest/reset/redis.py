@@ -24,7 +24,7 @@ from .redis_commands import (
     parse_calls,
 )
 from .redis_database import OneDatabase
-from .redis_keys import Keys, check, read_keys
+from .redis_keys import Keys, check, checked, read_keys
 from .redis_settings import Settings, read_settings, repair, rights
 from .redis_shared import SharedClient
 from .redis_wire import CALLS, LIST, Command, Wire
@@ -105,12 +105,14 @@ class _WholeServer:
         self.keys = Keys(self.home)
         self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
         self.initial = self.base = self.keys, self.settings, self.look
+        if first:
+            wire.send(rights(self.settings))
         self.start()
 
     def start(self) -> None:
         """Take what is there now as the baseline's: connections, and how often each command was run."""
         self.shared.disconnect()
-        calls, listing = self.wire.send([CALLS, LIST])
+        calls, listing = checked(self.wire, [CALLS, LIST])
         self.clients.know(listing)
         self.calls = Counter(parse_calls(calls))
         self.connects = self.wire.connects

@@ -15,7 +15,7 @@ import redis
 from containertest.errors import ResetError
 from containertest.reset.redis import RedisReset
 from containertest.reset.redis_commands import EVERYTHING, changed, parse_calls
-from containertest.reset.redis_wire import Wire
+from containertest.reset.redis_wire import BeyondRepair, Wire
 from tests.support import eventually
 
 from . import private_servers
@@ -308,6 +308,22 @@ class BaselineTests(ServerCase):
         _data(self.client)
         reset.reset()
         self.assertEqual(self.picture(), before)
+
+    def test_process_that_takes_over_brings_back_what_one_that_died_has_left(self) -> None:
+        first = RedisReset(self.client).first_settings
+        before = self.picture()
+        for dirt in (_data, _config, _users, _fewer_rights, _out_of_memory, _replica):
+            with self.subTest(dirt.__name__):
+                dirt(self.client)
+                RedisReset(self.new_client(), first=first).restore()
+                self.assertEqual(self.picture(), before)
+
+    def test_process_that_takes_over_a_server_which_refuses_to_say_anything_is_told(self) -> None:
+        first = RedisReset(self.client).first_settings
+        self.observer.execute_command("ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-info", "-acl")
+        self.addCleanup(self.observer.acl_deluser, "limited")
+        with self.assertRaisesRegex(BeyondRepair, "refused INFO commandstats"):
+            RedisReset(self.new_client(username="limited", password="pw"), first=first)
 
     def test_second_snapshot_is_the_baseline_then(self) -> None:
         reset = RedisReset(self.client)
