@@ -17,7 +17,7 @@ from containertest.errors import ConfigError, ContainerTestError, StartupTimeout
 if TYPE_CHECKING:
     from containertest.spec import Endpoint
 
-__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "dial", "poll", "until_ready"]
+__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "dial", "now", "poll", "until_ready"]
 
 #: Seconds between two looks, at most.
 INTERVAL = 0.01
@@ -110,14 +110,19 @@ def dial(endpoint: Endpoint, timeout: float) -> socket.socket:
     return socket.create_connection((host, endpoint.port), timeout)
 
 
+def now() -> float:
+    """Seconds on the system's monotonic clock, also in tests that freeze Python's clocks (freezegun does)."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def poll(check: Callable[[], bool], timeout: float, interval: float = INTERVAL) -> bool:
     """Call ``check`` until it is true; False when ``timeout`` seconds are over.
 
     :param interval: seconds between two calls; less at first, when what is quick should not be waited for.
     """
-    began = time.monotonic()
+    began = now()
     while not check():
-        waited = time.monotonic() - began
+        waited = now() - began
         if waited > timeout:
             return False
         time.sleep(min(interval, 0.001 + waited / 10))
@@ -145,10 +150,10 @@ def until_ready(
             raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            if time.monotonic() >= next_look:
+            if now() >= next_look:
                 if not server.alive():
                     raise died_at_start(title, server.logs()) from error
-                next_look = time.monotonic() + SIGN_OF_LIFE
+                next_look = now() + SIGN_OF_LIFE
             return False
         return True
 

@@ -11,6 +11,7 @@ from containertest.backends.docker_engine import Engine, tolerating
 from containertest.backends.docker_labels import LABEL, mine
 from containertest.backends.docker_orphans import is_orphan
 from containertest.errors import BackendUnavailable
+from containertest.wait import now
 
 __all__ = ["remove_all", "remove_container", "remove_orphans"]
 
@@ -33,12 +34,12 @@ def remove_all(engine: Engine, session: str, names: Iterable[str]) -> None:
         {"label": [f"{LABEL}.session={session}"]},
         *({"name": f"^/{name}$"} for name in names),
     ]
-    deadline = time.monotonic() + REMOVE_TIMEOUT
+    deadline = now() + REMOVE_TIMEOUT
     quiet = 0
     with ThreadPoolExecutor(8) as threads:
         while quiet < 2:
             found = _find(engine, filters)
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 raise BackendUnavailable(f"Docker does not get rid of {', '.join(sorted(found))}.\nTry again later.")
             list(threads.map(lambda identity: remove_container(engine, identity), found))
             quiet = 0 if found else quiet + 1

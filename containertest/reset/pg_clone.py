@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg2 import errors, sql
 
 from containertest.reset.pg_catalog import read_sql
+from containertest.wait import now
 
 #: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
 PATIENCE = 30.0
@@ -154,12 +154,12 @@ def clone_database(cursor: Any, template: str, name: str) -> None:
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}{}").format(
         sql.Identifier(name), sql.Identifier(template), sql.SQL(strategy(cursor))
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = now() + PATIENCE
     while True:
         try:
             cursor.execute(statement)
             break
         except errors.ObjectInUse:
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 raise
     write_properties(cursor, name, read_properties(cursor, template))

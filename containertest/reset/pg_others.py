@@ -9,6 +9,7 @@ from typing import Any
 
 from containertest.errors import ResetError
 from containertest.reset.pg_catalog import read_sql
+from containertest.wait import now
 
 #: Seconds that a session has to end its transaction by itself. A connection that was closed a moment ago is
 #: still there until its server process has seen that, and another thread may be within a short statement.
@@ -57,8 +58,8 @@ def find_lasting(cursor: Any, grace: float = GRACE) -> list[Leftover]:
     """Return those that are still in the same transaction after ``grace`` seconds."""
     found = find(cursor)
     lasting = {leftover.key for leftover in found}
-    deadline = time.monotonic() + grace
-    while lasting and time.monotonic() < deadline:
+    deadline = now() + grace
+    while lasting and now() < deadline:
         time.sleep(0.002)
         found = find(cursor)
         lasting &= {leftover.key for leftover in found}
@@ -76,11 +77,11 @@ def end(cursor: Any, leftovers: list[Leftover]) -> None:
                 + "\nClose it in the test, or give the test's role the rights of pg_signal_backend."
             ) from error
     pids = [leftover.pid for leftover in leftovers]
-    deadline = time.monotonic() + PATIENCE
+    deadline = now() + PATIENCE
     while True:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)", (pids,))
         if cursor.fetchone()[0] == 0:
             return
-        if time.monotonic() > deadline:
+        if now() > deadline:
             raise ResetError(f"The database can't be brought back: {leftovers[0]}.\nIt does not end.")
         time.sleep(0.002)

@@ -22,7 +22,7 @@ from containertest.servers.parts import PostgresPart, RedisPart
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.servers.starting import Start, Wanted
 from containertest.services import postgres as postgres_service
-from containertest.wait import poll
+from containertest.wait import now, poll
 
 if TYPE_CHECKING:
     pass
@@ -311,14 +311,14 @@ class Stack:
 
     def _start_again(self) -> None:
         """Get new servers; wait for a Docker engine that is being restarted, but not for the same one twice."""
-        deadline = time.monotonic() + self._patience
+        deadline = now() + self._patience
         self._patience = 0.0
         while True:
             try:
                 self.start()
                 break
             except BackendUnavailable as error:
-                if time.monotonic() > deadline:
+                if now() > deadline:
                     raise
                 log.info("trying again: %s", error)
                 time.sleep(INTERVAL)

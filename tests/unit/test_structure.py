@@ -138,6 +138,13 @@ class ImportTests(unittest.TestCase):
 
 
 class SourceTests(unittest.TestCase):
+    def test_no_module_waits_by_a_clock_that_tests_may_have_stopped(self) -> None:
+        for name, tree in modules().items():
+            used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            if not name.startswith("sample"):
+                with self.subTest(name):
+                    self.assertTrue(used.isdisjoint({"monotonic", "perf_counter"}), "use containertest.wait.now()")
+
     def test_every_module_begins_with_a_docstring(self) -> None:
         for name, tree in modules().items():
             if tree.body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import unittest
+from unittest import mock
 from collections.abc import Callable
 
 from containertest.errors import ConfigError, ServerDied, StartupTimeout
@@ -151,6 +152,10 @@ class PollTests(unittest.TestCase):
     def test_looks_at_least_once(self) -> None:
         self.assertTrue(poll(lambda: True, timeout=0))
         self.assertFalse(poll(lambda: False, timeout=0))
+
+    def test_time_is_up_also_where_tests_have_stopped_pythons_clocks(self) -> None:
+        with mock.patch("time.monotonic", return_value=0.0), mock.patch("time.time", return_value=0.0):
+            self.assertFalse(poll(lambda: False, timeout=0.01))
 
 
 if __name__ == "__main__":
