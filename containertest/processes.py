@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["Process", "alive", "boot_id", "myself", "started"]
+__all__ = ["Process", "alive", "boot_id", "is_zombie_of", "myself", "started"]
 
 #: A process: its pid and when it started, in the kernel's own words; JSON-able. More may follow.
 Process = list[str]
@@ -40,6 +40,15 @@ def myself(pid: int | None = None) -> Process:
 def alive(process: Process) -> bool:
     """Whether that very process still runs."""
     return bool(process[1]) and started(int(process[0])) == process[1]
+
+
+def is_zombie_of(process: Process, parent: int) -> bool:
+    """Whether that very process has ended, and ``parent`` has yet to take its status; False where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{process[0]}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] == "Z" and fields[1] == str(parent) and fields[19] == process[1]
 
 
 def boot_id() -> str:

@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from containertest.processes import Process, alive, myself
+from containertest.processes import Process, alive, is_zombie_of, myself
 from containertest.wait import poll
 
-__all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "runs_from", "using"]
+__all__ = ["ask_to_end", "end_all", "has_proc", "lost_in", "reap", "reap_adopted", "runs_from", "using"]
 
 PROC = Path("/proc")
 #: What Linux adds to the name of a working directory that is not there any more.
@@ -34,6 +34,22 @@ def reap(pid: int) -> None:
     """Take the exit status of ``pid`` if it is an ended child of this process, so that it is no zombie."""
     with contextlib.suppress(OSError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def reap_adopted(process: Process) -> None:
+    """Take the exit status of an ended server whose parent is this process, though it did not fork it.
+
+    The first process of a container adopts all those whose parents have ended, servers among them.
+    """
+    pid = int(process[0])
+
+    def gone() -> bool:
+        if is_zombie_of(process, os.getpid()):
+            reap(pid)
+        # Some threads of it may take a little longer.
+        return not is_zombie_of(process, os.getpid())
+
+    poll(gone, 1)
 
 
 def using(folder: Path) -> list[int]:
@@ -66,21 +82,25 @@ def runs_from(folder: Path) -> bool:
 def end_all(find: Callable[[], Collection[int]]) -> None:
     """Send SIGKILL to what ``find`` finds until it finds nothing, and wait until all of these are gone.
 
-    A process that is killed gives up its working directory and its memory a moment before it is gone.
+    A process that is killed gives up its working directory and its memory a moment before it is gone. One look is
+    not enough: the shell that starts a server may end while it is looked at, when the server was not listed yet.
 
     :raises TimeoutError: if some are still there after 10 s.
     """
     killed: dict[int, Process] = {}
+    found_nothing = 0
 
     def gone() -> bool:
+        nonlocal found_nothing
         pids = [pid for pid in find() if pid != os.getpid()]
+        found_nothing = 0 if pids else found_nothing + 1
         for pid in pids:
             killed.setdefault(pid, myself(pid))
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         for pid in killed:
             reap(pid)
-        return not pids and not any(map(alive, killed.values()))
+        return found_nothing > 1 and not any(map(alive, killed.values()))
 
     if not poll(gone, PATIENCE, interval=0.002):
         left = sorted({*(pid for pid, process in killed.items() if alive(process)), *find()})

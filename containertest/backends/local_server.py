@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -18,11 +20,11 @@ from containertest.backends.cache import cache_folder
 from containertest.backends.local_access import ServerUser
 from containertest.backends.local_data import DataCache
 from containertest.backends.local_folder import DataFolder
+from containertest.backends.local_processes import reap_adopted
 from containertest.backends.local_programs import Programs, environment
 from containertest.errors import BackendUnavailable, last_lines
 from containertest.processes import alive, myself
 from containertest.spec import Endpoint, LocalPlace, ServerSpec
-from containertest.wait import poll
 
 __all__ = ["Launch", "LocalServer", "free_port"]
 
@@ -44,7 +46,6 @@ class LocalServer:
         self.endpoint = endpoint
         #: Starts it anew if it did not get its port; only in the process that started it.
         self.again: Callable[[], bool] | None = None
-        self._parent: int | None = None
         self._last_log: str | None = None
 
     @property
@@ -52,10 +53,9 @@ class LocalServer:
         return DataFolder(Path(self.handle["folder"]), self.handle["session"])
 
     def began(self, pid: int, endpoint: Endpoint) -> None:
-        """Take note of a child of this process that is the server now."""
+        """Take note of the process that is the server now."""
         self.endpoint = endpoint
         self.handle["process"] = myself(pid)
-        self._parent = os.getpid()
 
     def alive(self) -> bool:
         process = self.handle.get("process")
@@ -63,7 +63,7 @@ class LocalServer:
             return False
         if alive(process):
             return True
-        self._reap()
+        reap_adopted(process)
         return self.again is not None and self.again()
 
     def logs(self, tail: int | None = None) -> str:
@@ -81,13 +81,8 @@ class LocalServer:
         self.again = None
         if "folder" in self.handle:
             self.folder.remove(self.handle["process"], self.handle["inode"])
-            self._reap()
-
-    def _reap(self) -> None:
-        """Take the ended process' status, so that it is no zombie; once, since its number may be used again."""
-        if self._parent == os.getpid():
-            self._parent = None
-            poll(lambda: _reaped(int(self.handle["process"][0])), 1)
+            if self.handle["process"] is not None:
+                reap_adopted(self.handle["process"])
 
 
 @dataclass
@@ -173,12 +168,8 @@ class Launch:
         for name, content in (self.spec.local.files(place) if self.spec.local.files else {}).items():
             self.folder.write(place.data / name, content, self.user)
         self.server.handle["inode"] = self.folder.inode()
-        process = self._popen(self.spec.local.command(place))
-        # It is to outlive this object, and this process, without a ResourceWarning.
-        process.returncode = 0
-        self.server.began(
-            process.pid, Endpoint(HOST, place.port, self.spec.username, place.password, self.spec.database)
-        )
+        pid = self._detached([str(word) for word in self.spec.local.command(place)])
+        self.server.began(pid, Endpoint(HOST, place.port, self.spec.username, place.password, self.spec.database))
         self.owner.record(dict(self.server.handle))
 
     def _again(self) -> bool:
@@ -194,7 +185,22 @@ class Launch:
             return False
         return True
 
-    def _popen(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _detached(self, command: Sequence[str]) -> int:
+        """Start a program that is no child of this process, whose tests may wait for "any child"; return its pid.
+
+        The shell that starts it in the background ends at once.
+
+        :raises OSError: if it can't be started.
+        """
+        if shutil.which(command[0]) is None:
+            raise FileNotFoundError(errno.ENOENT, "There is no such program", command[0])
+        with self._popen(["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command], stdout=subprocess.PIPE) as shell:
+            said, _ = shell.communicate()
+        if not said.strip().isdigit():
+            raise OSError(f"/bin/sh did not start {command[0]}:\n{last_lines(self.server.logs())}")
+        return int(said)
+
+    def _popen(self, command: Sequence[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
         """Run a program in the data folder: in a session of its own, where a Ctrl-C does not reach it."""
         user: dict[str, Any] = self.user.popen_arguments() if self.user else {}
         log = os.open(self.folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -202,7 +208,7 @@ class Launch:
             return subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if stdout is None else stdout,
                 stderr=log,
                 cwd=self.folder.data,
                 env=environment(self.programs),
@@ -212,13 +218,6 @@ class Launch:
             )
         finally:
             os.close(log)
-
-
-def _reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except OSError:
-        return True
 
 
 def free_port() -> int:

@@ -31,6 +31,25 @@ from tests.integration.crash import suite
 unittest.main(suite)
 """
 
+#: As a server that forks its workers ends: it takes the status of each.
+ANY_CHILD = """
+import os
+from containertest import ContainerManager
+with ContainerManager() as containers:
+    assert containers.redis.client.ping()
+    for _ in range(2):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+    ended = []
+    try:
+        while True:
+            ended.append(os.wait()[0])
+    except ChildProcessError:
+        assert len(ended) == 2, ended
+    containers.reset_all()
+"""
+
 #: Makes the guard work with a library that warns.
 WARNING_GUARD = """
 import os, sys, warnings
@@ -90,6 +109,11 @@ class Exit:
         run.release()
         self.assertEqual(run.wait(), 0, run.said())
         self.assertEqual(run.python("-m", "containertest", "prune").returncode, 0)
+        run.wait_until_gone()
+
+    def test_code_that_waits_for_all_children_ends_and_the_servers_live(self: Any) -> None:
+        run = self.made().start(("-c", ANY_CHILD))
+        self.assertEqual(run.wait(), 0, run.said())
         run.wait_until_gone()
 
     def test_no_zombie_is_left_while_the_run_goes_on(self: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import concurrent.futures
 import contextlib
+import ctypes
 import dataclasses
 import importlib
 import json
@@ -97,7 +98,34 @@ class EveryServerTests(LocalTestCase):
         pid = int(server.handle["process"][0])
         os.kill(pid, signal.SIGKILL)
         self.eventually(lambda: not server.alive(), "a killed server counts as alive")
-        self.assertFalse(Path(f"/proc/{pid}").exists(), "a zombie was left")
+        self.eventually(lambda: not Path(f"/proc/{pid}").exists(), "a zombie was left")
+
+    def test_waiting_for_any_child_neither_waits_for_a_server_nor_takes_its_end(self):
+        for spec in (postgres_spec(), redis_spec()):
+            with self.subTest(spec.title):
+                server = self.start(spec)
+                with self.assertRaises(ChildProcessError):
+                    os.waitpid(-1, os.WNOHANG)
+                self.assertTrue(server.alive())
+
+    def test_first_process_of_a_container_which_adopts_the_server_leaves_no_zombie(self):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+                status = self.zombies_of_a_killed_server()
+            os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    def zombies_of_a_killed_server(self):
+        """0 if there are none; 2 if this process was not the one to take the server's status."""
+        server = self.start(redis_spec())
+        pid = int(server.handle["process"][0])
+        parent = read_of(pid, "stat").rpartition(")")[2].split()[1]
+        os.kill(pid, signal.SIGKILL)
+        self.eventually(lambda: not server.alive(), "a killed server counts as alive")
+        return int(Path(f"/proc/{pid}").exists()) if parent == str(os.getpid()) else 2
 
     def test_process_with_the_same_number_is_not_taken_for_the_server(self):
         server = self.start(redis_spec())

@@ -6,14 +6,18 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from containertest.backends import local_memory
-from containertest.backends.local_processes import using
+from containertest.backends.local_processes import end_all, using
+from containertest.backends.local_server import LocalServer
+from containertest.processes import alive, myself
 from containertest.services import postgres
-from tests.integration.local_support import LocalTestCase, postgres_spec, segments
+from tests.integration.local_support import LocalTestCase, postgres_spec, redis_spec, segments
 
 
 @unittest.skipUnless(Path("/proc/sysvipc/shm").exists(), "counts shared memory as Linux tells it")
@@ -78,6 +82,26 @@ class CrashTests(LocalTestCase):
                 time.sleep(step * 0.005)
                 self.kill(pid)
                 self.assert_clean()
+
+    def test_starter_killed_when_the_server_runs_and_nobody_knows_its_number(self):
+        for spec in (postgres_spec(), redis_spec()):
+            with self.subTest(spec.title):
+                killed = mock.patch.object(LocalServer, "began", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                with killed:
+                    pid = self.child(spec)
+                self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL)
+                self.read_journal()
+                (folder,) = (handle["folder"] for handle in self.handles.values() if handle["service"] == spec.service)
+                self.assertNotEqual(using(Path(folder)), [], "no server runs: the test proves nothing")
+                self.assert_clean()
+
+    def test_shell_that_ends_while_it_is_looked_at_hides_no_server(self):
+        """A list of processes that was begun before the server was made has the shell alone, which is gone by then."""
+        with subprocess.Popen(["sleep", "600"], start_new_session=True) as server:
+            self.addCleanup(server.kill)
+            looks = iter([[], [server.pid]])
+            end_all(lambda: next(looks, []))
+            self.assertFalse(alive(myself(server.pid)))
 
     def test_all_processes_of_a_server_killed_at_once(self):
         for options in ({}, {"dynamic_shared_memory_type": "posix"}):
