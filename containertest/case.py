@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cas
 from containertest import checks, queries, session
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted, ServerDied
+from containertest.files import working_folders
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class _ServerTestCase(unittest.TestCase):
         """Where fixtures are looked for: beside the module of the class, then in the working directory."""
         modules = dict.fromkeys(item.__module__ for item in (klass or cls, cls))
         files = (getattr(sys.modules.get(name), "__file__", None) for name in modules)
-        return [*(Path(file).resolve().parent for file in files if file), Path.cwd()]
+        return [*(Path(file).resolve().parent for file in files if file), *working_folders()]
 
     @classmethod
     def reset_all(cls) -> None:
@@ -317,13 +318,18 @@ class _WithPostgres(_ServerTestCase):
             rows = checks.some_rows(self.db, table)
             self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n!r}. {rows}"))
 
-    def assertRowExists(self, table: str, **columns: Any) -> None:
-        """Fail unless ``table`` has a row with these values; None stands for NULL."""
+    def assertRowExists(self, /, *tables: str, **columns: Any) -> None:
+        """``assertRowExists(table, **columns)``: fail unless ``table`` has a row with these values.
+
+        None stands for NULL. ``table=`` names the table too, but a column where the table comes first without a name.
+        """
+        table = _table("assertRowExists", tables, columns)
         if not checks.find_rows(self.db, table, columns):
             self.fail(f"{table} has no row with {_values(columns)}. {checks.some_rows(self.db, table)}")
 
-    def assertNoRow(self, table: str, **columns: Any) -> None:
-        """Fail if ``table`` has a row with these values; None stands for NULL."""
+    def assertNoRow(self, /, *tables: str, **columns: Any) -> None:
+        """``assertNoRow(table, **columns)``: fail if ``table`` has a row with these values; see `assertRowExists`."""
+        table = _table("assertNoRow", tables, columns)
         if rows := checks.find_rows(self.db, table, columns):
             self.fail(f"{table} has a row with {_values(columns)}:\n  {rows[0]}")
 
@@ -395,6 +401,16 @@ def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
     method = getattr(klass, name)
     function = getattr(method, "__func__", method)
     return function.__module__.startswith("unittest.") or function is _NO_DATA
+
+
+def _table(assertion: str, positional: tuple[str, ...], columns: dict[str, Any]) -> str:
+    """The table: the only positional argument, or without any ``table=``, which is taken out of ``columns``."""
+    if len(positional) > 1 or not (positional or "table" in columns):
+        raise TypeError(
+            f"{assertion}(table, **columns) takes one table and columns by name, as in {assertion}('t', id=1)"
+        )
+    table: str = positional[0] if positional else columns.pop("table")
+    return table
 
 
 def _values(columns: dict[str, Any]) -> str:

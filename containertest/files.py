@@ -10,6 +10,14 @@ from pathlib import Path
 from containertest.errors import ContainerTestError
 
 
+def working_folders() -> list[Path]:
+    """The working folder; none when it has been removed, or can't be reached any more."""
+    try:
+        return [Path.cwd()]
+    except OSError:
+        return []
+
+
 def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[ContainerTestError], what: str) -> Path:
     """Return the file or folder ``path``: absolute, or in the first of ``folders`` that has it.
 

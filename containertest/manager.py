@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from containertest import session as sessions
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted
+from containertest.files import working_folders
 from containertest.services.postgres import Postgres
 from containertest.services.redis import Redis
 from containertest.settings import Settings
@@ -58,7 +59,7 @@ class ContainerManager:
             raise ConfigError("ContainerManager(migrations=…) needs a PostgreSQL, but postgres is None.")
         self._migrations = migrations
         self._arguments = {"backend": backend, "startup_timeout": startup_timeout}
-        self._folders = [_folder_of_caller(), Path.cwd()]
+        self._folders = [_folder_of_caller(), *working_folders()]
         self._stack: Stack | None = None
         self._pid = 0
         sessions.announce()
@@ -209,7 +210,9 @@ def _folder_of_caller() -> Path:
     package = str(Path(__file__).parent)
     while frame.f_back and str(Path(frame.f_code.co_filename).parent) == package:
         frame = frame.f_back
-    return Path(frame.f_code.co_filename).resolve().parent
+    file = Path(frame.f_code.co_filename)
+    # A relative one, such as "<string>", is of a working folder that may have been removed.
+    return file.resolve().parent if file.is_absolute() or working_folders() else Path("/")
 
 
 #: The managers of test classes that name none, by what they need: (PostgreSQL?, Redis?). A process has one each.

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from containertest.errors import ConfigError
+from containertest.files import working_folders
 
 __all__ = ["BACKENDS", "INTERNAL", "PREFIX", "Settings"]
 
@@ -147,8 +148,7 @@ def _from_environment() -> list[tuple[str, Any, str]]:
 
 
 def _from_files() -> list[tuple[str, Any, str]]:
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    for folder in (above for here in working_folders() for above in (here, *here.parents)):
         for name, read in (("setup.cfg", _read_cfg), ("pyproject.toml", _read_toml)):
             path = folder / name
             # Not Path.is_file(), which raises an error where a folder above is closed to this user.
@@ -200,4 +200,6 @@ def _unknown(name: str, source: str, known: Mapping[str, Any]) -> str:
     if source.startswith(PREFIX):
         names = [PREFIX + key.upper() for key in known]
         return f"Unknown setting {source}{_did_you_mean(source, names)}. Known are: {', '.join(sorted(names))}."
-    return f"Unknown setting {source}{_did_you_mean(name, known)}. Known are: {', '.join(sorted(known))}."
+    # Perhaps the name that it has in the environment.
+    close = _did_you_mean(name.lower().removeprefix(PREFIX.lower()), known)
+    return f"Unknown setting {source}{close}. Known are: {', '.join(sorted(known))}."

@@ -86,8 +86,7 @@ class CrashTests(LocalTestCase):
     def test_starter_killed_when_the_server_runs_and_nobody_knows_its_number(self):
         for spec in (postgres_spec(), redis_spec()):
             with self.subTest(spec.title):
-                killed = mock.patch.object(LocalServer, "began", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-                with killed:
+                with mock.patch.object(LocalServer, "began", lambda *_: os.kill(os.getpid(), signal.SIGKILL)):
                     pid = self.child(spec)
                 self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL)
                 self.read_journal()

@@ -48,7 +48,7 @@ class OnFakes(IntegrationTestCase):
 class AssertionTests(unittest.TestCase):
     """Each assertion is run in an inner test; its message is looked at."""
 
-    def outcome(self, name: str, *arguments: Any, **named: Any) -> str:
+    def outcome(self, name: str, /, *arguments: Any, **named: Any) -> str:
         """The message of a failed assertion; "" when it passed."""
         try:
             getattr(OnFakes(), name)(*arguments, **named)
@@ -95,6 +95,20 @@ class AssertionTests(unittest.TestCase):
                 self.outcome("assertRowExists", "t", a="x", b=None), "t has no row with a='x', b=None. t is empty."
             )
             self.assertEqual(self.outcome("assertRowExists", "t"), "t has no row with any values. t is empty.")
+
+    def test_columns_may_have_any_name_and_the_table_its_own(self) -> None:
+        for name in ("assertRowExists", "assertNoRow"):
+            found = [{"id": 1}] if name == "assertRowExists" else []
+            with self.subTest(name), mock.patch.object(checks, "find_rows", return_value=found) as find:
+                for arguments, named, columns in (
+                    (("t",), {"table": 1, "self": 2, "tables": 3}, {"table": 1, "self": 2, "tables": 3}),
+                    ((), {"table": "t", "id": 1}, {"id": 1}),
+                ):
+                    self.assertEqual(self.outcome(name, *arguments, **named), "")
+                    find.assert_called_with("db", "t", columns)
+                for arguments in ((), ("t", 1)):
+                    with self.assertRaisesRegex(TypeError, rf"{name}\(table, \*\*columns\) takes one table"):
+                        self.outcome(name, *arguments)
 
     def test_number_of_queries(self) -> None:
         class Tests(IntegrationTestCase):

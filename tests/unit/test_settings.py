@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
+from containertest import ContainerManager
 from containertest.errors import ConfigError
 from containertest.services import postgres, redis
 from containertest.settings import Settings
@@ -179,6 +180,10 @@ class UnknownSettingTests(SettingsCase):
         self.cfg("keep_alife = 1")
         self.assertRegex(self.refused(), r"^Unknown setting keep_alife in .*setup\.cfg \(did you mean keep_alive\?\)")
 
+    def test_name_of_the_environment_in_a_file_suggests_the_key(self) -> None:
+        self.cfg("CONTAINERTEST_BACKEND = local")
+        self.assertIn("(did you mean backend?)", self.refused())
+
     def test_unknown_argument(self) -> None:
         self.assertIn("Unknown setting argument timeout", self.refused(timeout=1))
 
@@ -217,6 +222,17 @@ class FileTests(SettingsCase):
                 status = 0 if Settings.load().backend == "auto" else 2
             os._exit(status)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    def test_removed_working_folder_has_no_files(self) -> None:
+        gone = self.folder / "gone"
+        gone.mkdir()
+        self.environment(STRICT="1")
+        with _working_directory(gone):
+            gone.rmdir()
+            self.assertTrue(Settings.load().strict)
+            manager = ContainerManager(migrations="schema.sql")
+            with self.assertRaisesRegex(ConfigError, "migration not found: schema.sql\nLooked in:"):
+                manager.start()
 
     def test_other_sections_do_not_matter(self) -> None:
         (self.folder / "setup.cfg").write_text("[DEFAULT]\ncolour = red\n[containertest]\nstrict = 1\n[tool]\na = %b\n")
