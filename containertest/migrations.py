@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from psycopg2 import extensions
 
 
+#: Ends of names of files that PostgreSQL can't run; any other may be SQL.
+NOT_SQL = frozenset(
+    {".py", ".pyc", ".ini", ".cfg", ".toml", ".json", ".yaml", ".yml", ".xml", ".rb", ".js", ".ts", ".sh"}
+)
+
+
 @dataclass(frozen=True)
 class Call:
     """A step that is a callable.
@@ -92,6 +98,11 @@ def _steps(item: object, folders: Sequence[Path]) -> list[Step]:
 
 
 def _files(path: Path) -> list[Step]:
+    if path.suffix.lower() in NOT_SQL and not path.is_dir():
+        raise ConfigError(
+            f"migrations: {path} is not SQL by its name.\nPass a .sql file, a folder of them, or a callable that takes "
+            "the database URL: a function of yours that runs this."
+        )
     if not path.is_dir():
         return [path]
     found: list[Path] = [file for file in path.iterdir() if file.suffix == ".sql" and not file.name.startswith(".")]

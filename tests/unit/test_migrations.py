@@ -47,6 +47,19 @@ class FolderCase(unittest.TestCase):
 
 
 class SourceTests(FolderCase):
+    def test_file_of_another_language_is_refused_with_what_to_pass_instead(self) -> None:
+        for name in ("migrate.py", "alembic.ini", "SCHEMA.JSON"):
+            with self.subTest(name):
+                self.file(name, "x")
+                self.assertRegex(
+                    self.refused(name), rf"{name} is not SQL by its name\.\nPass a \.sql file, .* callable"
+                )
+
+    def test_sql_may_have_any_other_name(self) -> None:
+        for name in ("schema.ddl", "schema.psql", "schema"):
+            self.file(name, "SELECT 1")
+            self.migrations(name)
+
     def refused(self, source: object) -> str:
         with self.assertRaises(ConfigError) as caught:
             self.migrations(source)
