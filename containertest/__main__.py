@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from containertest.errors import ConfigError, ContainerTestError
@@ -19,6 +20,15 @@ from containertest.services.redis import Redis
 
 __all__ = ["main"]
 
+#: What writing to a full disk or a broken terminal ends with.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+#: Stand-ins for the servers, by which templates are looked at before any is started.
+SAMPLES = {
+    "postgres": SimpleNamespace(
+        host="h", port=1, username="u", password="p", dbname="d", url="u", version="1", backend="b"
+    ),
+    "redis": SimpleNamespace(host="h", port=1, password="p", db=0, url="u", version="1", backend="b"),
+}
 #: Signals that are passed on to the command of ``run``.
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -40,8 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Nobody reads any more (``… | head``): end quietly, also when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename is not None:
+            raise
+        _write_no_more()
+        print(f"containertest: the output can't be written: {error.strerror}.", file=sys.stderr)
+        return 1
+
+
+def _write_no_more() -> None:
+    """Let Python, which flushes at its exit, write where it succeeds."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> int:
     command = given.command[1:] if given.command[:1] == ["--"] else given.command
     templates = dict(map(_pair, given.env))
+    not_needed = {name for name, left_out in (("postgres", given.no_postgres), ("redis", given.no_redis)) if left_out}
+    _filled_in(templates, {name: sample for name, sample in SAMPLES.items() if name not in not_needed})
     manager = ContainerManager(
         None if given.no_postgres else Postgres(),
         None if given.no_redis else Redis(),
@@ -73,7 +96,7 @@ def _run(given: argparse.Namespace) -> int:
         backend=given.backend,
     )
     with manager:
-        variables = {**manager.environ(), **_filled_in(templates, manager)}
+        variables = {**manager.environ(), **_filled_in(templates, manager.stack.running())}
         if given.backend:
             # What the command starts by this library shall run in the same place.
             variables.setdefault("CONTAINERTEST_BACKEND", given.backend)
@@ -88,8 +111,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, template
 
 
-def _filled_in(templates: Mapping[str, str], manager: ContainerManager) -> dict[str, str]:
-    running = manager.stack.running()
+def _filled_in(templates: Mapping[str, str], running: Mapping[str, Any]) -> dict[str, str]:
     services: dict[str, Any] = {name: running.get(name) or _Missing(name) for name in ("postgres", "redis")}
     return {name: _filled(name, template, services) for name, template in templates.items()}
 

@@ -134,7 +134,7 @@ class TemplateTests(CommandCase):
             execute.call_args.args[1], {"DATABASE_URL": "postgresql://x", "PGPORT": "1=2", "DB": "u@127.0.0.1"}
         )
 
-    def test_wrong_template_says_what_there_is(self) -> None:
+    def test_wrong_template_says_what_there_is_before_any_server_starts(self) -> None:
         for pair in (
             "A={postgres.hots}",
             "A={mysql.host}",
@@ -144,12 +144,12 @@ class TemplateTests(CommandCase):
             "A={postgres.host[x]}",
             "A={postgres.port:zz}",
         ):
-            with self.subTest(pair), self.executed() as execute:
+            with self.subTest(pair), mock.patch.object(FakeManager, "__enter__") as start:
                 status, _, error = self.main("run", "--env", pair, "--", "x")
                 self.assertEqual(status, 2)
                 self.assertIn(f"containertest: --env {pair} can't be filled in: ", error)
                 self.assertIn("There are {postgres.host}, .port", error)
-                execute.assert_not_called()
+                start.assert_not_called()
 
     def test_pair_without_a_name_or_a_value_is_refused_before_any_server_starts(self) -> None:
         for pair in ("DB_HOST", "={postgres.host}"):
@@ -183,6 +183,16 @@ class UsageTests(CommandCase):
         for name, target in (("doctor", "containertest.doctor.report"), ("prune", "containertest.prune.everything")):
             with self.subTest(name), mock.patch(target, return_value=1):
                 self.assertEqual(self.main(name)[0], 1)
+
+    def test_output_that_can_not_be_written_is_told_in_a_line(self) -> None:
+        code = "import sys; from containertest import __main__ as cli; "
+        code += "cli._doctor = lambda given: print('x' * 9) or 0; sys.exit(cli.main(['doctor']))"
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", code], cwd=TOP, env=clean_environment(), stdout=full, stderr=-1, text=True
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr, "containertest: the output can't be written: No space left on device.\n")
 
     def test_help_names_the_commands(self) -> None:
         status, out, _ = self.main("--help")
