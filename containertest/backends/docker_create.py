@@ -16,6 +16,8 @@ from containertest.wait import poll
 
 __all__ = ["Address", "started"]
 
+#: Bytes below which Docker refuses a memory limit.
+LEAST_MEMORY = 6 << 20
 #: PostgreSQL's parallel queries share memory by /dev/shm, of which Docker gives 64 MB.
 SHARED_MEMORY = 256 << 20
 #: Seconds that the engine may take to publish the port of a container that it has started.
@@ -83,12 +85,18 @@ def _bytes(spec: ServerSpec) -> int:
     from docker.utils import parse_bytes
 
     try:
-        return int(parse_bytes(spec.memory))
+        amount = int(parse_bytes(spec.memory))
     except (DockerException, ValueError) as error:
         raise ConfigError(
             f"memory={spec.memory!r} of {spec.title} is not an amount that Docker knows.\n"
             "Write a number with b, k, m or g, as in memory='512m'."
         ) from error
+    if 0 < amount < LEAST_MEMORY:
+        raise ConfigError(
+            f"memory={spec.memory!r} of {spec.title} is {amount} bytes, but Docker gives a container 6m at least.\n"
+            "Write a number with k, m or g, as in memory='512m'."
+        )
+    return amount
 
 
 def _address(api: Any, spec: ServerSpec, name: str, route: Route) -> Address:

@@ -331,6 +331,10 @@ class DockerTests(Sees, unittest.TestCase):
         run = self.run_module("ContainerManager(Postgres(memory='lots'))", CONTAINERTEST_BACKEND="docker")
         self.see(run, "memory='lots' of PostgreSQL", "as in memory='512m'")
 
+    def test_memory_without_a_unit_is_told_to_be_bytes(self) -> None:
+        run = self.run_module("ContainerManager(Postgres(memory='10'))", CONTAINERTEST_BACKEND="docker")
+        self.see(run, "memory='10' of PostgreSQL is 10 bytes", "as in memory='512m'")
+
 
 if __name__ == "__main__":
     unittest.main()
