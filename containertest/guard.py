@@ -44,6 +44,7 @@ def main(folder: Path, lock: int) -> None:
         file = os.open(folder / "alive", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    os.pwrite(lock, b"at work\n", 0)
     while True:
         _wait_for_root(read_state(folder).get("root"))
         with _exclusive(file):

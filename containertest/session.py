@@ -29,8 +29,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from containertest.errors import ContainerTestError
+from containertest.errors import ContainerTestError, last_lines
 from containertest.processes import Process, myself
+from containertest.wait import poll
 
 __all__ = ["VARIABLE", "Session", "State", "announce", "base_folder", "identify", "locked"]
 
@@ -39,6 +40,9 @@ VARIABLE = "CONTAINERTEST_SESSION"
 
 #: What is added to the name of a run's folder of which only files are left to be removed.
 GONE = ".gone"
+
+#: Seconds that a second guard gets to begin its work, when the first one has died.
+GUARD_TIMEOUT = 30
 
 log = logging.getLogger("containertest")
 
@@ -207,6 +211,23 @@ class Session:
         with locked(self.folder / "state.lock"):
             spawn_guard(self.folder)
 
+    def see_guard(self) -> None:
+        """Look whether the guard still lives, which had a start's time to fail; else begin another one.
+
+        :raises ContainerTestError: if that one ends at once too.
+        """
+        with locked(self.folder / "state.lock"):
+            if not spawn_guard(self.folder):
+                return
+        lock = self.folder / "guard.lock"
+        poll(lambda: bool(lock.stat().st_size) or free(lock), GUARD_TIMEOUT)
+        if free(lock):
+            said = (self.folder / "guard.log").read_text(encoding="utf-8", errors="replace")
+            raise ContainerTestError(
+                f"The process that removes the servers at the end, {sys.executable} -m containertest.guard, ended at "
+                f"once.\nSee that this Python works, and that there is memory for it. What it said:\n{last_lines(said)}"
+            )
+
     def leave(self) -> None:
         """Let go of the run; the guard does the rest when this was the last process."""
         if self._alive >= 0:
@@ -285,6 +306,8 @@ def spawn_guard(folder: Path) -> bool:
     lock = _try(folder / "guard.lock")
     if lock is None:
         return False
+    # The guard writes to it when it is at work.
+    os.ftruncate(lock, 0)
     here = str(Path(__file__).resolve().parents[1])
     search = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}

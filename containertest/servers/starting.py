@@ -120,6 +120,15 @@ class Start:
                 with quietly("give PostgreSQL back"):
                     first.give_back()
             raise
+        try:
+            self._session.see_guard()
+        except BaseException:
+            with quietly("give the servers back"):
+                if second:
+                    leases.release(second.lease)
+                if first:
+                    first.give_back()
+            raise
         self._announce([part for part in (first, second) if part])
         return first, second
 

@@ -50,6 +50,21 @@ with ContainerManager() as containers:
     containers.reset_all()
 """
 
+#: Has no guard when its servers are ready.
+NO_GUARD = """
+from unittest import mock
+from containertest import ContainerManager, errors
+from containertest.session import Session, folders, read_state
+no_guard = mock.patch.object(Session, "see_guard", side_effect=errors.ContainerTestError("no guard"))
+try:
+    with no_guard:
+        ContainerManager().start()
+except errors.ContainerTestError as error:
+    assert str(error) == "no guard", error
+(state,) = map(read_state, folders())
+assert (state["handles"], state["announced"]) == ({}, []), state
+"""
+
 #: Makes the guard work with a library that warns.
 WARNING_GUARD = """
 import os, sys, warnings
@@ -113,6 +128,11 @@ class Exit:
 
     def test_code_that_waits_for_all_children_ends_and_the_servers_live(self: Any) -> None:
         run = self.made().start(("-c", ANY_CHILD))
+        self.assertEqual(run.wait(), 0, run.said())
+        run.wait_until_gone()
+
+    def test_servers_that_nobody_would_remove_are_removed_at_once(self: Any) -> None:
+        run = self.made().start(("-c", NO_GUARD))
         self.assertEqual(run.wait(), 0, run.said())
         run.wait_until_gone()
 

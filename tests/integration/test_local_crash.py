@@ -86,7 +86,7 @@ class CrashTests(LocalTestCase):
     def test_starter_killed_when_the_server_runs_and_nobody_knows_its_number(self):
         for spec in (postgres_spec(), redis_spec()):
             with self.subTest(spec.title):
-                with mock.patch.object(LocalServer, "began", lambda *_: os.kill(os.getpid(), signal.SIGKILL)):
+                with mock.patch.object(LocalServer, "began", side_effect=die):
                     pid = self.child(spec)
                 self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), -signal.SIGKILL)
                 self.read_journal()
@@ -140,6 +140,10 @@ class CrashTests(LocalTestCase):
         self.assertEqual(len(self.ours()), 1, "the segment of another folder was removed")
         local_memory.release(found.st_dev, found.st_ino)
         self.assertEqual(self.ours(), set())
+
+
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def with_options(command, options):

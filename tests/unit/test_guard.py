@@ -21,6 +21,21 @@ from tests.unit.test_session import TemporaryFolderCase
 
 JOIN = "from containertest.session import Session\nsession = Session.join()"
 
+DIES = """
+import os, sys, tempfile
+from pathlib import Path
+from containertest import session as sessions
+from containertest.wait import poll
+broken = Path(tempfile.gettempdir(), "python")
+broken.write_text("#!/bin/sh\\necho no such module >&2\\nexit 1\\n")
+broken.chmod(0o755)
+python, sys.executable = sys.executable, str(broken)
+session = sessions.Session.join()
+assert poll(lambda: sessions.free(session.folder / "guard.lock"), 60)
+"""
+DIES_ONCE = f"{DIES}sys.executable = python\nsession.see_guard()"
+DIES_ALWAYS = f"{DIES}try: session.see_guard()\nexcept sessions.ContainerTestError as error: print(error)"
+
 
 class GuardCase(TemporaryFolderCase):
     def runs(self) -> list[Path]:
@@ -102,6 +117,18 @@ class LifeTests(GuardCase):
             with self.child(JOIN, CONTAINERTEST_SESSION=folder.name):
                 self.assertFalse(sessions.free(folder / "guard.lock"))
         self.assertGone(folder)
+
+    def test_guard_that_died_at_once_is_replaced_when_the_servers_are_ready(self) -> None:
+        with self.child(DIES_ONCE) as child:
+            folder = self.run_of(child)
+            self.assertFalse(sessions.free(folder / "guard.lock"))
+            self.assertEqual((folder / "guard.lock").read_text(), "at work\n")
+        self.assertGone(folder)
+
+    def test_guard_that_dies_each_time_is_told_with_what_it_said(self) -> None:
+        said = self.python(DIES_ALWAYS)
+        self.assertIn("-m containertest.guard, ended at once.", said)
+        self.assertIn("  | no such module", said)
 
     def guard_of(self, folder: Path) -> int:
         """The pid of the guard of a run, once it ignores the signals of a terminal."""
