@@ -282,6 +282,19 @@ class _ServerTestCase(unittest.TestCase):
 _NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
 
 
+def _columns_of_any_name(assertion: Callable[..., None]) -> Callable[..., None]:
+    """Let ``assertion`` be called with ``table=`` too, where no argument is positional."""
+
+    @functools.wraps(assertion)
+    def called(self: Any, /, *tables: str, **columns: Any) -> None:
+        name = assertion.__name__
+        if len(tables) > 1 or not (tables or "table" in columns):
+            raise TypeError(f"{name}(table, **columns) takes one table and columns by name, as in {name}('t', id=1)")
+        assertion(self, tables[0] if tables else columns.pop("table"), **columns)
+
+    return called
+
+
 class _WithPostgres(_ServerTestCase):
     """What a test does with PostgreSQL."""
 
@@ -318,18 +331,18 @@ class _WithPostgres(_ServerTestCase):
             rows = checks.some_rows(self.db, table)
             self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n!r}. {rows}"))
 
-    def assertRowExists(self, /, *tables: str, **columns: Any) -> None:
-        """``assertRowExists(table, **columns)``: fail unless ``table`` has a row with these values.
+    @_columns_of_any_name
+    def assertRowExists(self, table: str, /, **columns: Any) -> None:
+        """Fail unless ``table`` has a row with these values; None stands for NULL.
 
-        None stands for NULL. ``table=`` names the table too, but a column where the table comes first without a name.
+        ``table=`` names the table too, but a column where the table comes first without a name.
         """
-        table = _table("assertRowExists", tables, columns)
         if not checks.find_rows(self.db, table, columns):
             self.fail(f"{table} has no row with {_values(columns)}. {checks.some_rows(self.db, table)}")
 
-    def assertNoRow(self, /, *tables: str, **columns: Any) -> None:
-        """``assertNoRow(table, **columns)``: fail if ``table`` has a row with these values; see `assertRowExists`."""
-        table = _table("assertNoRow", tables, columns)
+    @_columns_of_any_name
+    def assertNoRow(self, table: str, /, **columns: Any) -> None:
+        """Fail if ``table`` has a row with these values; None stands for NULL. See `assertRowExists`."""
         if rows := checks.find_rows(self.db, table, columns):
             self.fail(f"{table} has a row with {_values(columns)}:\n  {rows[0]}")
 
@@ -401,16 +414,6 @@ def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
     method = getattr(klass, name)
     function = getattr(method, "__func__", method)
     return function.__module__.startswith("unittest.") or function is _NO_DATA
-
-
-def _table(assertion: str, positional: tuple[str, ...], columns: dict[str, Any]) -> str:
-    """The table: the only positional argument, or without any ``table=``, which is taken out of ``columns``."""
-    if len(positional) > 1 or not (positional or "table" in columns):
-        raise TypeError(
-            f"{assertion}(table, **columns) takes one table and columns by name, as in {assertion}('t', id=1)"
-        )
-    table: str = positional[0] if positional else columns.pop("table")
-    return table
 
 
 def _values(columns: dict[str, Any]) -> str:
