@@ -23,6 +23,7 @@ from containertest import backends
 from containertest.processes import alive
 from containertest.servers import borrowed
 from containertest.session import Session, bury, read_state, remove_base
+from containertest.wait import now
 
 __all__ = ["main", "remove_run"]
 
@@ -95,8 +96,8 @@ def _linger(folder: Path) -> None:
     """Let the servers stay for the next run, until one comes or the time is up."""
     state = read_state(folder)
     seconds = float("inf") if state["kept"] else state["keep_alive"]
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    deadline = now() + seconds
+    while now() < deadline:
         time.sleep(INTERVAL)
         state = read_state(folder)
         if not state.get("idle") or state.get("prune"):
@@ -106,11 +107,11 @@ def _linger(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = now() + PATIENCE
     said: set[str] = set()
     pause = INTERVAL
     while not remove_run(folder, said):
-        if time.monotonic() > deadline:
+        if now() > deadline:
             return
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

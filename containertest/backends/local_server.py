@@ -9,7 +9,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from containertest.backends.local_programs import Programs, environment
 from containertest.errors import BackendUnavailable, last_lines
 from containertest.processes import alive, myself
 from containertest.spec import Endpoint, LocalPlace, ServerSpec
+from containertest.wait import now
 
 __all__ = ["Launch", "LocalServer", "free_port"]
 
@@ -104,7 +104,7 @@ class Launch:
         """Make the data and start the server."""
         self.folder.make(self.user)
         self._password = self._make_data()
-        self._start = time.monotonic()
+        self._start = now()
         self._run()
         self.server.again = self._again
 
@@ -175,7 +175,7 @@ class Launch:
     def _again(self) -> bool:
         """Start on another port a server that ended because somebody else got its port."""
         lost = any("bind" in line and _TAKEN in line for line in self.server.logs().splitlines())
-        if not lost or self.attempts == 0 or time.monotonic() - self._start > EARLY:
+        if not lost or self.attempts == 0 or now() - self._start > EARLY:
             return False
         self.attempts -= 1
         try:

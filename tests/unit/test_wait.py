@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import unittest
-from unittest import mock
 from collections.abc import Callable
+from unittest import mock
 
 from containertest.errors import ConfigError, ServerDied, StartupTimeout
 from containertest.spec import Endpoint
