@@ -84,13 +84,15 @@ class Baseline:
         self._database = database
         self._template_horizon = "0"
         self._base = self._level = self._migrated = Level(database.template)
+        #: Whether a change of the level was broken off: then nobody knows what there is in the database.
+        self._torn = False
         if not self._begin():
             self.clone("it is not new")
 
-    @property
-    def in_template(self) -> bool:
-        """Whether a template database of its own has the current baseline, not the one of the migrations."""
-        return self._level.template != self._migrated.template
+    def is_over(self, *, everything: bool) -> bool:
+        """Whether what `forget_snapshot` goes back to is the template that the database was cloned from."""
+        wanted = self._migrated if everything else self._base
+        return self._level.template == wanted.template and not self._torn
 
     def missing(self) -> bool:
         """Whether the database is gone."""
@@ -152,6 +154,7 @@ class Baseline:
                 "something goes on writing to it (a thread or process that a test has left: end it before the test "
                 "ends), or the template's unlogged tables are empty, as after a crash of the server: start a new one."
             )
+        self._torn = False
 
     def _clone(self) -> bool:
         for _ in range(ATTEMPTS):
@@ -161,16 +164,46 @@ class Baseline:
         # Somebody is faster than we are, each time. The next reset undoes what has been written.
         return self._level.snapshot is None and self._begin(since)
 
+    @contextlib.contextmanager
+    def changing(self, former: Level | None = None) -> Iterator[None]:
+        """Around a change of the level: if it is broken off, as by Ctrl-C, ``former`` or the base is to be made anew.
+
+        That is done by `mend`.
+        """
+        try:
+            yield
+        except BaseException:
+            self._level = former or self._base
+            self._torn = True
+            raise
+
+    def mend(self) -> None:
+        """Clone the database anew if a change of the level was broken off."""
+        if self._torn:
+            for name in snapshot_templates(self._database.name):
+                self._drop_template(name)
+            self.clone("a snapshot was broken off")
+
     def snapshot(self, *, base: bool) -> None:
         """Make what is there now the baseline; with ``base`` the one that `forget_snapshot` goes back to."""
-        word, *rest = self._take_snapshot()
-        if word == "clone":
-            self._snapshot_by_template()
-        elif word == "done":
-            self.seen, self.horizon, self.noted = "0", rest[0], rest[0]
-            self._keep_snapshot()
-        if base:
-            self._set_base(self._level)
+        former, former_base = self._level, self._base
+        with self.changing(former):
+            word, *rest = ["clone"] if self._torn else self._take_snapshot()
+            if word == "clone":
+                self._snapshot_by_template()
+            elif word == "done":
+                self.seen, self.horizon, self.noted = "0", rest[0], rest[0]
+                self._keep_snapshot()
+            if base and word != "busy":
+                self._base = self._level
+        if word == "busy":
+            raise ResetError(
+                f"No snapshot could be made of the database {self._database.name!r}: something goes on writing to it, "
+                "and what is there now can't be told from that. End the thread or process that does before snapshot(), "
+                "or before setUpTestData() ends."
+            )
+        for level in (former, former_base):
+            self._drop_template(level.template)
 
     def _take_snapshot(self) -> list[str]:
         answer = ["busy"]
@@ -181,21 +214,19 @@ class Baseline:
             )
             return answer[0] != "busy"
 
-        if not poll(taken, PATIENCE):
-            raise ResetError(
-                f"No snapshot could be made of the database {self._database.name!r}: something goes on writing to it, "
-                "and what is there now can't be told from that. End the thread or process that does before snapshot(), "
-                "or before setUpTestData() ends."
-            )
+        poll(taken, PATIENCE)
         return answer
 
     def forget_snapshot(self, *, everything: bool) -> None:
         """Make the template of the base, or with ``everything`` of the migrations, the current baseline.
 
-        A reset has to follow, and `lay_base` after it.
+        The shared connection has to be in no transaction. A reset has to follow, and `lay_base` after it.
         """
         if everything:
             self._set_base(self._migrated)
+        if self._torn:
+            self._level = self._base
+            self.mend()
         if self._level is self._base:
             return
         former, self._level = self._level, replace(self._base, snapshot=None)
@@ -289,8 +320,8 @@ class Baseline:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
             clone_database(cursor, name, template)
         self._level = Level(template)
-        self._drop_template(former.template)
         self._begin()
+        self._torn = False
 
     @contextlib.contextmanager
     def _admin(self) -> Iterator[Any]:

@@ -81,6 +81,7 @@ class PostgresReset:
         ``culprit``, the test that ran before; in strict mode with a ``ResetError``, after the reset is done.
         Also raises ``ResetError`` when the baseline can't be brought back.
         """
+        self._baseline.mend()
         self._finish(self._bring_back(), culprit or "the code before this reset")
 
     def snapshot(self, *, base: bool = False) -> None:
@@ -101,12 +102,14 @@ class PostgresReset:
 
     def restore(self, *, everything: bool = False) -> None:
         """Bring back the base, with ``everything`` the template, and forget what snapshots laid over it."""
-        if not self._baseline.in_template:
-            self._ready()
-        with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
-            self._baseline.forget_snapshot(everything=everything)
-        leftovers = self._bring_back()
-        self._baseline.lay_base()
+        with self._baseline.changing():
+            if self._baseline.is_over(everything=everything):
+                # In a transaction that a test has left, what is done would be rolled back with it.
+                self._ready()
+            with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
+                self._baseline.forget_snapshot(everything=everything)
+            leftovers = self._bring_back()
+            self._baseline.lay_base()
         self._finish(leftovers, "the code before this reset")
 
     def renew(self) -> None:

@@ -266,6 +266,86 @@ class SnapshotTests(ResetCase):
         self.resetter.reset()
         self.assert_baseline()
 
+    def test_transaction_that_a_test_leaves_on_the_shared_connection_does_not_keep_the_data_of_its_class(self):
+        for statement in ("CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)"):
+            self.execute(statement)
+            self.resetter.snapshot(base=True)
+            base = Baseline(self.database)
+            for left in ("BEGIN; DELETE FROM author", "BEGIN; INSERT INTO author (email) VALUES ('left')"):
+                with self.subTest((statement, left)):
+                    self.execute("INSERT INTO author (email) VALUES ('class')")
+                    self.resetter.snapshot()
+                    self.execute(left)
+                    with self.in_place():
+                        self.resetter.restore()
+                    self.assertEqual(base.difference(), "")
+
+    def test_interrupted_snapshot_is_none(self):
+        for base in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int)"):
+            self.execute(base)
+            self.resetter.snapshot(base=True)
+            before = Baseline(self.database)
+            for data in (INSERT, "CREATE TABLE of_class (i int); DELETE FROM author; SELECT nextval('ticket')"):
+                for again in (self.resetter.restore, self.resetter.reset):
+                    for interrupted in self.interrupted(self.resetter.snapshot, data):
+                        with self.subTest((base, data, again, interrupted)):
+                            again()
+                            self.assertEqual(before.difference(), "")
+                            self.execute("DELETE FROM no_key")
+                            self.resetter.reset()
+                            self.assertEqual(before.difference(), "")
+
+    def test_snapshot_after_an_interrupted_one_has_what_is_there(self):
+        for data in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int); INSERT INTO no_key VALUES (6)"):
+            for interrupted in self.interrupted(self.resetter.snapshot, data):
+                with self.subTest((data, interrupted)):
+                    self.resetter.snapshot()
+                    snapshot = Baseline(self.database)
+                    self.execute("DELETE FROM no_key; DROP TABLE IF EXISTS t")
+                    self.resetter.reset()
+                    self.assertEqual(snapshot.difference(), "")
+                    self.resetter.restore()
+                    self.assert_baseline()
+
+    def test_restore_that_is_interrupted_can_be_done_again(self):
+        for base in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int)", "INSERT INTO t VALUES (5)"):
+            self.execute(base)
+            self.resetter.snapshot(base=True)
+            before = Baseline(self.database)
+            for data in ("INSERT INTO no_key VALUES (6)", "CREATE TABLE of_class (i int); DELETE FROM author"):
+                for again in (self.resetter.restore, self.resetter.reset):
+                    for interrupted in self.interrupted(self.resetter.restore, data, snapshot=True):
+                        with self.subTest((base, data, again, interrupted)):
+                            again()
+                            self.assertEqual(before.difference(), "")
+                            self.execute("DELETE FROM no_key")
+                            self.resetter.reset()
+                            self.assertEqual(before.difference(), "")
+
+    def interrupted(self, call, data, *, snapshot=False):
+        """Make ``data``, and a ``snapshot`` of it, and have each step of ``call`` end with an interrupt, one a time."""
+        baseline = self.resetter._baseline
+        for owner, step in (
+            *((baseline, "call"), (baseline, "_keep_snapshot"), (baseline, "_lay_snapshot"), (baseline, "_replace")),
+            *((pg_prepare, "prepare"), (pg_baseline, "clone_database"), (self.resetter, "_look")),
+        ):
+            self.execute(data)
+            if snapshot:
+                self.resetter.snapshot()
+            before = getattr(owner, step)
+
+            def interrupt(*args, before=before):
+                before(*args)
+                raise KeyboardInterrupt
+
+            with mock.patch.object(owner, step, interrupt), contextlib.suppress(KeyboardInterrupt):
+                call()
+                step = ""
+            if step:
+                yield step
+            else:
+                self.resetter.restore()
+
     def test_restore_after_the_loss_of_a_snapshots_template(self):
         self.execute("CREATE TABLE t (i int)")
         self.resetter.snapshot()
