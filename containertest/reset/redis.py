@@ -118,9 +118,10 @@ class _WholeServer:
         self.connects = self.wire.connects
 
     def snapshot(self, base: bool) -> None:
-        self.look = self.shared.look()
-        self.keys = read_keys(self.wire, self.home, all_databases=True)
-        self.settings = read_settings(self.wire)
+        look = self.shared.look()
+        keys = read_keys(self.wire, self.home, all_databases=True)
+        # All or nothing: reading may be interrupted.
+        self.keys, self.settings, self.look = keys, read_settings(self.wire), look
         if base:
             self.base = self.keys, self.settings, self.look
         self.start()
