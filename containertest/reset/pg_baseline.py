@@ -161,8 +161,8 @@ class Baseline:
             since = self._replace()
             if self._begin() and self._lay_snapshot():
                 return True
-        # Somebody is faster than we are, each time. The next reset undoes what has been written.
-        return self._level.snapshot is None and self._begin(since)
+        # Somebody is faster than we are, each time. The next reset, or the snapshot, undoes what has been written.
+        return self._begin(since) and poll(self._lay_snapshot, PATIENCE)
 
     @contextlib.contextmanager
     def changing(self, former: Level | None = None) -> Iterator[None]:
@@ -303,7 +303,7 @@ class Baseline:
         description, lines = self._level.snapshot
         with self.cursor() as cursor:
             cursor.copy_expert("COPY containertest.snapshot_lines FROM STDIN", io.BytesIO(lines))
-        horizon = self.call("lay_snapshot({}, {}, {})", description, self.oid, self.noted)
+        horizon = self.call("lay_snapshot({}, {}, {}, {})", description, self.oid, self.horizon, self.noted)
         if horizon:
             self.seen, self.horizon, self.noted = "0", horizon[0], horizon[0]
         return bool(horizon)

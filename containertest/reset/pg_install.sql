@@ -646,21 +646,31 @@ CREATE FUNCTION containertest.describe_snapshot() RETURNS text LANGUAGE sql SECU
     )::text
 $$;
 
--- Lays a snapshot over the template's rows, which are there and nothing else; snapshot_lines are filled already. Returns
--- the horizon, or '' when somebody else writes: then nothing is done.
-CREATE FUNCTION containertest.lay_snapshot(description json, database oid, noted bigint) RETURNS text
+-- Lays a snapshot over the template's rows; what others have written besides is undone. snapshot_lines are filled already.
+-- Returns the horizon, or '' when somebody else is writing: then the database is not what it should be.
+CREATE FUNCTION containertest.lay_snapshot(description json, database oid, horizon xid8, noted bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET bytea_output = 'hex'
 SET lc_monetary = 'C' SET xmloption = 'content' SET row_security = 'off' AS $$
 DECLARE
     own xid8 := pg_current_xact_id();  -- first: what others write later is fresh
+    fresh int := age(horizon::xid);
     t containertest.tracked;
+    n bigint;
+    at int;
 BEGIN
-    IF NOT containertest.nobody_below(own, database) OR containertest.noted_since(noted) <> '{}' THEN
+    IF NOT containertest.nobody_below(own, database) THEN
         DELETE FROM containertest.snapshot_lines;
         RETURN '';
     END IF;
     PERFORM containertest.triggers_off();
+    FOREACH at IN ARRAY containertest.noted_since(noted) LOOP
+        n := containertest.wipe(at, fresh, false);
+        IF n = -2 OR n = -1 AND NOT containertest.refill_tree(at, fresh) THEN
+            DELETE FROM containertest.snapshot_lines;
+            RETURN '';
+        END IF;
+    END LOOP;
     UPDATE containertest.tracked SET in_snapshot = true, rows = e.value::bigint
     FROM json_each_text(description -> 'tables') e WHERE rel = e.key::oid;
     UPDATE containertest.sequences SET in_snapshot = true, last_value = e.value::bigint,

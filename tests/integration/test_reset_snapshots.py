@@ -187,6 +187,24 @@ class SnapshotTests(ResetCase):
         self.resetter.reset()
         self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'beside'"), 1)
 
+    def test_writer_that_is_faster_than_each_clone_neither_takes_a_base_along_nor_gets_into_it(self):
+        self.execute(INSERT)
+        self.resetter.snapshot(base=True)
+        base = Baseline(self.database)
+        begin, others = self.resetter._baseline._begin, []
+
+        def write_first(*args):
+            others.append(self.connect())
+            self.execute(f"INSERT INTO no_key VALUES (7); INSERT INTO author (email) VALUES ({len(others)})", others[-1])
+            return begin(*args)
+
+        self.execute("CREATE TABLE t (i int)")
+        with mock.patch.object(self.resetter._baseline, "_begin", write_first):
+            self.resetter.reset()
+        self.assertGreater(len(others), 1)
+        self.resetter.reset()
+        self.assertEqual(base.difference(), "")
+
     def test_base_on_a_base_takes_its_place(self):
         for statement in (INSERT, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)", "CREATE TABLE u ()"):
             self.execute(statement)
@@ -763,6 +781,15 @@ class ManagerSnapshotTests(unittest.TestCase):
             [["first", "class"], ["first"], ["first", "class", "later"], ["first"]],
         )
         self.assertEqual(seen[2::4], [self.MIGRATED] * 2)
+
+    def test_interrupted_one_has_no_keys(self):
+        seen, without, *_ = self.classes()
+        self.containers.redis.client.set("half", "1")
+        broken = mock.patch("containertest.reset.redis.read_settings", side_effect=KeyboardInterrupt)
+        with broken, self.assertRaises(KeyboardInterrupt):
+            self.containers.snapshot()
+        self.run_classes(without)
+        self.assertEqual(seen, [self.MIGRATED] * 2)
 
     def test_restore_forgets_it(self):
         seen, without, with_data, *_ = self.classes()
