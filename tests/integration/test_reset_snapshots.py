@@ -195,7 +195,9 @@ class SnapshotTests(ResetCase):
 
         def write_first(*args):
             others.append(self.connect())
-            self.execute(f"INSERT INTO no_key VALUES (7); INSERT INTO author (email) VALUES ({len(others)})", others[-1])
+            self.execute(
+                f"INSERT INTO no_key VALUES (7); INSERT INTO author (email) VALUES ({len(others)})", others[-1]
+            )
             return begin(*args)
 
         self.execute("CREATE TABLE t (i int)")
