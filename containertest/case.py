@@ -105,7 +105,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls._baseline()
+        cls.addClassCleanup(cls._baseline().layers.hand_on)
 
     @classmethod
     def manager(cls, *, start: bool = True) -> ContainerManager:

@@ -35,8 +35,8 @@ class Layers:
         """Note that the tests of this class are over."""
         self._owner_over = self._owner_over or self.owner is owner
 
-    def manager_came(self) -> None:
-        """Note that a manager was started: he shall not find what the last test of others has left."""
+    def hand_on(self) -> None:
+        """Note that others than a test come now: they shall not find what the last test has left."""
         self._to_clean = self._to_clean or self.dirty
 
     def are_for(self, owner: object) -> bool:

@@ -91,7 +91,7 @@ class Stack:
                 _end_quickly()
                 _stacks[wanted.key] = stack
             stack = _stacks[wanted.key]
-            stack.layers.manager_came()
+            stack.layers.hand_on()
             return stack.ready()
 
     def ready(self) -> Stack:
@@ -161,10 +161,11 @@ class Stack:
     def _new_template(self) -> None:
         """Run the migrations anew on the same server, and take a new database from them."""
         log.warning("PostgreSQL was restarted by a crash: its databases are made anew")
-        if self._postgres:
-            self._postgres.invalidate()
-        self._let_go()
-        self._start_again()
+        with _lock:
+            if self._postgres:
+                self._postgres.invalidate()
+            self._let_go()
+            self._start_again()
 
     def reset_redis(self) -> None:
         _ = self.redis
@@ -191,7 +192,13 @@ class Stack:
 
         The data of test classes go on top of it. In a class that has data, it is itself a part of them.
         """
-        self._snapshot(base=self.layers.took_snapshot())
+        base = self.layers.took_snapshot()
+        try:
+            self._snapshot(base=base)
+        except BaseException:
+            if base:
+                self.layers.manager_left()  # half of it may be there
+            raise
 
     def _snapshot(self, *, base: bool) -> None:
         with self.watched():

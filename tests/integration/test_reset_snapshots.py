@@ -721,6 +721,27 @@ class ManagerSnapshotTests(unittest.TestCase):
         self.run_classes(without)
         self.assertEqual(seen, [self.MIGRATED] * 2 + [self.BASE] * 2)
 
+    def test_one_that_a_class_takes_before_its_own_beginning_has_nothing_of_the_class_before(self):
+        seen, without, *_ = self.classes()
+        take_snapshot = self.take_snapshot
+
+        class Takes(without):
+            @classmethod
+            def setUpClass(cls):
+                take_snapshot()
+                super().setUpClass()
+
+        self.run_classes(without, Takes, without)
+        self.assertEqual(seen, [self.MIGRATED] * 2 + [self.BASE] * 4)
+
+    def test_one_that_fails_halfway_is_forgotten(self):
+        seen, without, *_ = self.classes()
+        broken = mock.patch("containertest.reset.redis.RedisReset.snapshot", side_effect=ResetError("broken"))
+        with broken, self.assertRaisesRegex(ResetError, "broken"):
+            self.take_snapshot()
+        self.run_classes(without)
+        self.assertEqual(seen, [self.MIGRATED] * 2)
+
     def test_manager_that_is_started_in_a_test_leaves_what_is_there(self):
         containers, insert = self.containers, self.insert
 
