@@ -177,7 +177,14 @@ class Session:
             if begins:
                 state.update(empty_state(root))
             state["keep_alive"] = max(state["keep_alive"], keep_alive)
-        session.guard()
+        try:
+            session.guard()
+        except ContainerTestError:
+            session.leave()
+            if begins and free(folder / "alive"):
+                bury(folder)
+                remove_base(folder.parent)
+            raise
         if begins:
             bury_dead_runs()
         return session
