@@ -214,11 +214,25 @@ def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psy
         "password": endpoint.password,
         "dbname": dbname or endpoint.database,
         "connect_timeout": 30,
+        **_not_from_environment(endpoint),
         **endpoint.parameters,
         **kwargs,
     }
     connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
     return connection
+
+
+#: libpq's own defaults.
+_DEFAULTS = {"sslmode": "prefer", "gssencmode": "prefer", "channel_binding": "prefer", "target_session_attrs": "any"}
+
+
+def _not_from_environment(endpoint: Endpoint) -> dict[str, str]:
+    """What libpq would else take from variables that a user has for other servers.
+
+    ``PGHOSTADDR`` goes before the host that is named. What ``PGSSLMODE`` and the like require our servers don't
+    have; at this machine's own address it is not needed.
+    """
+    return {"hostaddr": "", **(_DEFAULTS if endpoint.host == "127.0.0.1" else {})}
 
 
 def probe(endpoint: Endpoint) -> None:

@@ -336,5 +336,37 @@ class DockerTests(Sees, unittest.TestCase):
         self.see(run, "memory='10' of PostgreSQL is 10 bytes", "as in memory='512m'")
 
 
+class EnvironmentTests(unittest.TestCase):
+    def test_variables_for_other_postgresql_servers_are_not_used_for_ours(self) -> None:
+        support.require("local")
+        for name, value in (
+            ("PGHOSTADDR", "127.0.0.2"),
+            ("PGSSLMODE", "verify-full"),
+            ("PGGSSENCMODE", "require"),
+            ("PGCHANNELBINDING", "require"),
+            ("PGTARGETSESSIONATTRS", "read-only"),
+        ):
+            with self.subTest(name, value=value):
+                project = Project(self, test_it=POSTGRES_ONLY)
+                variables = {name: value, "CONTAINERTEST_STARTUP_TIMEOUT": "30", "CONTAINERTEST_BACKEND": "local"}
+                run = project.run(**variables)
+                self.assertEqual(run.status, 0, run.output)
+
+    def test_run_that_can_have_no_guard_leaves_no_folder(self) -> None:
+        project = Project(self, test_it="import sys\nsys.executable = ''\n" + module())
+        run = project.run()
+        self.assertIn("may not run its own Python, ''", run.output)
+        self.assertEqual(list(project.temporary.iterdir()), [])
+
+
+POSTGRES_ONLY = """
+from containertest import PostgresTestCase
+
+class Tests(PostgresTestCase):
+    def test_it(self):
+        self.assertRowCount("pg_namespace", 1, "nspname = %s", ("public",))
+"""
+
+
 if __name__ == "__main__":
     unittest.main()
