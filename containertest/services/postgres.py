@@ -5,6 +5,7 @@ psycopg2 is imported where it is first needed: importing this module costs nothi
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from containertest.settings import Settings
 
 __all__ = ["MINIMUM", "Postgres", "connect", "meet", "spec", "url"]
+
+#: libpq's own defaults of what it would else take from variables that a user has for servers of others: ``PGHOSTADDR``
+#: goes before the host that is named, and what ``PGSSLMODE`` and the like require our servers don't have.
+_DEFAULTS = {
+    "hostaddr": "",
+    "sslmode": "prefer",
+    "gssencmode": "prefer",
+    "channel_binding": "prefer",
+    "target_session_attrs": "any",
+}
 
 #: The lowest major version that works.
 MINIMUM = 13
@@ -214,25 +225,12 @@ def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psy
         "password": endpoint.password,
         "dbname": dbname or endpoint.database,
         "connect_timeout": 30,
-        **_not_from_environment(endpoint),
+        **_DEFAULTS,
         **endpoint.parameters,
         **kwargs,
     }
     connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
     return connection
-
-
-#: libpq's own defaults.
-_DEFAULTS = {"sslmode": "prefer", "gssencmode": "prefer", "channel_binding": "prefer", "target_session_attrs": "any"}
-
-
-def _not_from_environment(endpoint: Endpoint) -> dict[str, str]:
-    """What libpq would else take from variables that a user has for other servers.
-
-    ``PGHOSTADDR`` goes before the host that is named. What ``PGSSLMODE`` and the like require our servers don't
-    have; at this machine's own address it is not needed.
-    """
-    return {"hostaddr": "", **(_DEFAULTS if endpoint.host == "127.0.0.1" else {})}
 
 
 def probe(endpoint: Endpoint) -> None:
@@ -300,5 +298,11 @@ def endpoint_of(text: str) -> Endpoint:
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         database=unquote(parts.path.lstrip("/")) or MAINTENANCE,
-        parameters=dict(parse_qsl(parts.query)),
+        parameters={**_of_environment(), **dict(parse_qsl(parts.query))},
     )
+
+
+def _of_environment() -> dict[str, str]:
+    """What the environment asks of connections: meant for servers of others, not for ours."""
+    variables = {name: f"PG{name.replace('_', '').upper()}" for name in _DEFAULTS if name != "hostaddr"}
+    return {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import unquote, urlsplit
 
 from containertest.errors import ConfigError
@@ -86,6 +88,13 @@ class UrlTests(unittest.TestCase):
     def test_parts_left_out_have_defaults(self) -> None:
         self.assertEqual(postgres.endpoint_of("postgresql://host"), Endpoint("host", 5432, None, None, "postgres"))
         self.assertEqual(redis.endpoint_of("redis://host"), Endpoint("host", 6379, None, None, ""))
+
+    def test_what_the_environment_asks_of_connections_counts_for_servers_of_others(self) -> None:
+        with mock.patch.dict(os.environ, {"PGSSLMODE": "verify-full", "PGHOSTADDR": "127.0.0.9"}):
+            endpoint = postgres.endpoint_of("postgresql://host")
+            self.assertEqual(endpoint.parameters, {"sslmode": "verify-full"})
+            endpoint = postgres.endpoint_of("postgresql://host?sslmode=require")
+            self.assertEqual(endpoint.parameters, {"sslmode": "require"})
 
     def test_url_is_one_that_the_standard_library_reads(self) -> None:
         parts = urlsplit(postgres.url(Endpoint("::1", 5, "u", "p@/", ""), "db"))
