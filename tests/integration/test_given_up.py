@@ -17,6 +17,7 @@ from containertest.reset.redis import RedisReset
 from containertest.servers import death
 from tests.integration import private_servers
 from tests.integration.test_death import docker_client
+from tests.integration.user_project import Project
 from tests.support import eventually, on_every_backend, run_case
 
 #: Seconds, instead of the ten that a reset waits for an answer.
@@ -136,19 +137,22 @@ class NewServerTests(unittest.TestCase):
             _ = manager.redis
 
 
-class ExternalTests(unittest.TestCase):
-    def test_server_that_is_not_ours_stays(self) -> None:
-        observer = private_servers.redis_client()
+#: On a server that is not ours, as a user whose rights `observer` changes.
+LIMITED = """
+import os
+import unittest
+
+import redis
+
+from containertest import ContainerManager, ResetError
+
+class Tests(unittest.TestCase):
+    def test_server_stays(self):
+        observer = redis.Redis.from_url(os.environ["OBSERVER"])
         self.addCleanup(observer.close)
-        observer.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all")
-        self.addCleanup(observer.acl_deluser, "limited")
-        where = private_servers.redis_server()
-        url = f"redis://limited:pw@{where['host']}:{where['port']}"
-        with mock.patch.dict(os.environ, CONTAINERTEST_REDIS_URL=url):
-            manager = ContainerManager(postgres=None, backend="external").start()
+        manager = ContainerManager(postgres=None, backend="external").start()
         self.addCleanup(manager.stop)
         client = manager.redis.client
-        self.addCleanup(client.close)
         client.set("mine", 1)
         observer.execute_command("ACL", "SETUSER", "limited", "-flushdb")
         for _ in range(2):
@@ -158,6 +162,22 @@ class ExternalTests(unittest.TestCase):
         manager.reset_redis()
         self.assertIs(manager.redis.client, client)
         self.assertEqual(client.dbsize(), 0)
+"""
+
+
+class ExternalTests(unittest.TestCase):
+    def test_server_that_is_not_ours_stays(self) -> None:
+        observer = private_servers.redis_client()
+        self.addCleanup(observer.close)
+        observer.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all")
+        self.addCleanup(observer.acl_deluser, "limited")
+        where = private_servers.redis_server()
+        there = f"{where['host']}:{where['port']}"
+        # A process of its own: its guard gives back what it had before the server ends.
+        run = Project(self, test_it=LIMITED).run(
+            CONTAINERTEST_REDIS_URL=f"redis://limited:pw@{there}", OBSERVER=f"redis://:{where['password']}@{there}"
+        )
+        self.assertEqual(run.status, 0, run.output)
 
 
 if __name__ == "__main__":
