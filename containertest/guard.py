@@ -31,6 +31,8 @@ __all__ = ["main", "remove_run"]
 INTERVAL = 0.1
 #: Seconds to go on trying when an engine or a server does not answer; then the next run or ``prune`` has to.
 PATIENCE = 120.0
+#: Seconds after which what is still to be given back to a server of somebody else's is forgotten: it won't come back.
+FORGOTTEN = 7 * 86_400
 #: Seconds between two of these attempts, at most.
 LONGEST_PAUSE = 2.0
 
@@ -121,11 +123,13 @@ def remove_run(folder: Path, said: set[str] | None = None) -> bool:
     """Remove all that the run in ``folder`` has made, the folder last; False if something did not work.
 
     What goes wrong is written to the run's ``guard.log``, which then stays with the folder; once, if ``said`` is
-    handed over from one attempt to the next.
+    handed over from one attempt to the next. A server of somebody else's that can't be reached for a week is not
+    asked any more.
     """
     said = set() if said is None else said
     state = read_state(folder)
-    problems = borrowed.give_back(state, folder.name)
+    failed = state.get("failed", time.time())
+    problems = borrowed.give_back(state, folder.name) if time.time() - failed < FORGOTTEN else []
     for name in backends.NAMES:
         handles = {key: handle for key, handle in state.get("handles", {}).items() if handle["backend"] == name}
         # Without its state, all that can be done is to look for what has the run's name on it.
@@ -137,7 +141,10 @@ def remove_run(folder: Path, said: set[str] | None = None) -> bool:
         if problem not in said:
             print(problem, file=sys.stderr, flush=True)
         said.add(problem)
-    if not problems:
+    if problems:
+        with contextlib.suppress(OSError), Session(folder, -1).state() as changing:
+            changing["failed"] = failed
+    else:
         _unlink_names(folder)
         bury(folder)
         remove_base(folder.parent)

@@ -252,6 +252,18 @@ class RemoveTests(GuardCase):
             self.assertFalse(guard.remove_run(self.session.folder))
         self.assertEqual([set(handles) for _, handles in FakeBackend.removed], [{"b"}])
 
+    def test_server_of_others_that_never_comes_back_is_forgotten_after_a_week(self) -> None:
+        gone = {"backend": "external", "endpoint": {"host": "127.0.0.1", "port": 1}, "databases": {}, "templates": {}}
+        with self.session.state() as state:
+            state["servers"]["postgres-x"] = gone
+        with redirect_stderr(io.StringIO()) as log:
+            self.assertFalse(guard.remove_run(self.session.folder))
+        self.assertIn("Connection refused", log.getvalue())
+        with self.session.state() as state:
+            state["failed"] -= 7 * 86_400
+        self.assertTrue(guard.remove_run(self.session.folder))
+        self.assertFalse(self.session.folder.exists())
+
     def test_guard_tries_again_and_gives_up_in_the_end(self) -> None:
         self.session.record({"id": "a", "backend": "local"})
         FakeBackend.failures = 3
