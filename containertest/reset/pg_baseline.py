@@ -7,28 +7,16 @@ import io
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
-from psycopg2 import extensions, sql
+from psycopg2 import sql
 
 from containertest.errors import ResetError
-from containertest.reset import pg_prepare
-from containertest.reset.pg_clone import (
-    clone_database,
-    drop_database,
-    read_properties,
-    snapshot_templates,
-    write_properties,
-)
+from containertest.reset import pg_database, pg_prepare
+from containertest.reset.pg_clone import snapshot_templates
+from containertest.reset.pg_database import Database
 from containertest.wait import poll
-
-SUBSCRIPTIONS = """
-    SELECT quote_ident(subname) FROM pg_subscription
-    WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-HORIZON = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
 
 #: Seconds to wait for a moment in which nobody else writes.
 PATIENCE = 5.0
@@ -41,23 +29,6 @@ LOG = logging.getLogger("containertest")
 
 class TemplateLost(ResetError):
     """The template database has lost its unlogged data, in a crash of the server: it must be made anew."""
-
-
-class Database(Protocol):
-    """A process's own database, as the manager runs it."""
-
-    name: str
-    template: str
-
-    @property
-    def connection(self) -> Any:
-        """The shared psycopg2 connection, autocommit; opened again when it is closed or broken."""
-
-    def connect(self, dbname: str | None = None, **kw: Any) -> Any:
-        """A new psycopg2 connection, to ``name`` if no other database is given."""
-
-    def close(self) -> None:
-        """Close the shared connection."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +65,9 @@ class Baseline:
         wanted = self._migrated if everything else self._base
         return self._level.template == wanted.template and not self._torn
 
-    def missing(self) -> bool:
-        """Whether the database is gone."""
-        with self._admin() as cursor:
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (self._database.name,))
-            return not cursor.rowcount
-
     def cursor(self) -> Any:
         """A plain cursor of the shared connection, whatever factory a test has set."""
-        return self._database.connection.cursor(cursor_factory=extensions.cursor)
+        return pg_database.cursor(self._database)
 
     def call(self, call: str, *arguments: str) -> list[str]:
         """Call a function of the schema ``containertest`` and return the words of its answer."""
@@ -118,25 +83,8 @@ class Baseline:
             self._template_horizon = horizon
 
     def write_properties(self) -> None:
-        """Bring back what belongs to the database as a whole; new settings need a new connection."""
-        with self.cursor() as cursor:
-            write_properties(cursor, self._database.name, read_properties(cursor, self._level.template))
-        self._database.close()
-
-    def roll_back_prepared(self) -> None:
-        """Roll back the database's prepared transactions."""
-        with self.cursor() as cursor:
-            cursor.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
-            for (gid,) in cursor.fetchall():
-                cursor.execute("ROLLBACK PREPARED %s", (gid,))
-
-    def _drop_subscriptions(self) -> None:
-        """Drop the subscriptions, which DROP DATABASE refuses to do."""
-        with self.cursor() as cursor:
-            cursor.execute(SUBSCRIPTIONS)
-            for (name,) in cursor.fetchall():
-                for what in ("ALTER {} DISABLE", "ALTER {} SET (slot_name = NONE)", "DROP {}"):
-                    cursor.execute(what.format(f"SUBSCRIPTION {name}"))
+        """Bring back what belongs to the database as a whole."""
+        pg_database.write_properties(self._database, self._level.template)
 
     def clone(self, reason: str) -> None:
         """Replace the database by a new clone of the current baseline; ``ResetError`` if that fails."""
@@ -158,7 +106,7 @@ class Baseline:
 
     def _clone(self) -> bool:
         for _ in range(ATTEMPTS):
-            since = self._replace()
+            since = pg_database.replace(self._database, self._level.template)
             if self._begin() and self._lay_snapshot():
                 return True
         # Somebody is faster than we are, each time. The next reset, or the snapshot, undoes what has been written.
@@ -258,8 +206,7 @@ class Baseline:
     def _drop_template(self, name: str) -> None:
         """Drop the template database of a snapshot, unless a baseline still needs it."""
         if name not in (self._migrated.template, self._base.template, self._level.template):
-            with self._admin() as cursor:
-                drop_database(cursor, name)
+            pg_database.drop_template(self._database, name)
 
     def _begin(self, since: str = "") -> bool:
         """Take what there is for the baseline; False when something has been written there already.
@@ -274,19 +221,6 @@ class Baseline:
             self.horizon = self.noted = self._template_horizon = horizon[0]
         self.seen = "0"
         return bool(horizon)
-
-    def _replace(self) -> str:
-        """Replace the database by a clone and return the horizon before that."""
-        with contextlib.suppress(psycopg2.Error):  # broken, or gone: then DROP DATABASE has the last word
-            self.roll_back_prepared()
-            self._drop_subscriptions()
-        self._database.close()
-        with self._admin() as cursor:
-            drop_database(cursor, self._database.name)
-            cursor.execute(HORIZON)
-            horizon: str = cursor.fetchone()[0]
-            clone_database(cursor, self._level.template, self._database.name)
-            return horizon
 
     def _keep_snapshot(self) -> None:
         lines = io.BytesIO()
@@ -314,24 +248,7 @@ class Baseline:
         in_use = self._base.template, former.template
         template = next(item for item in snapshot_templates(name) if item not in in_use)
         pg_prepare.prepare(self._database.connection)
-        self._database.close()
-        with self._admin() as cursor:
-            drop_database(cursor, template)
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-            clone_database(cursor, name, template)
+        pg_database.make_template(self._database, template)
         self._level = Level(template)
         self._begin()
         self._torn = False
-
-    @contextlib.contextmanager
-    def _admin(self) -> Iterator[Any]:
-        """A cursor of a connection to a database that is neither cloned nor dropped here."""
-        try:
-            connection = self._database.connect(dbname="postgres")
-        except psycopg2.OperationalError:
-            connection = self._database.connect(dbname="template1")
-        try:
-            connection.autocommit = True
-            yield connection.cursor(cursor_factory=extensions.cursor)
-        finally:
-            connection.close()

@@ -19,8 +19,9 @@ import psycopg2
 from psycopg2 import extensions
 
 from containertest.errors import ResetError
-from containertest.reset import pg_others, pg_prepare
-from containertest.reset.pg_baseline import Baseline, Database
+from containertest.reset import pg_database, pg_others, pg_prepare
+from containertest.reset.pg_baseline import Baseline
+from containertest.reset.pg_database import Database
 from containertest.reset.pg_session import SERVER_STATE, SessionState
 
 __all__ = ["Database", "PostgresReset", "prepare_template"]
@@ -95,7 +96,7 @@ class PostgresReset:
             self._session.reset_settings(connection)
             # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
             leftovers = self._end_others(connection)
-            self._baseline.roll_back_prepared()
+            pg_database.roll_back_prepared(self._database)
             self._baseline.snapshot(base=base)
         if leftovers:
             self._report(leftovers, "the code before this snapshot")
@@ -140,7 +141,7 @@ class PostgresReset:
                     leftovers += self._end_others(connection)
                     patient = False
                 elif word == "prepared":
-                    self._baseline.roll_back_prepared()
+                    pg_database.roll_back_prepared(self._database)
                 elif word == "settings":
                     self._baseline.write_properties()
                     settled = True
@@ -188,7 +189,7 @@ class PostgresReset:
         try:
             connection = self._database.connection
         except psycopg2.OperationalError:
-            if not self._baseline.missing():
+            if not pg_database.missing(self._database):
                 raise
             self._baseline.clone("it was gone")
             connection = self._database.connection

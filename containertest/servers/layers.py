@@ -36,8 +36,11 @@ class Layers:
         self._owner_over = self._owner_over or self.owner is owner
 
     def hand_on(self) -> None:
-        """Note that others than a test come now: they shall not find what the last test has left."""
-        self._to_clean = self._to_clean or self.dirty
+        """Note that others than a test come now: they shall not find what the last test has left, nor its class."""
+        if self.dirty:
+            self._to_clean = True
+            # Whoever runs tests one by one, without their class, does not say when its tests are over.
+            self._owner_over = self._owner_over or self.owner is not None
 
     def are_for(self, owner: object) -> bool:
         """Whether the baseline is that of ``owner``, a test class that begins a test; None: of one without data.

@@ -11,7 +11,7 @@ import psycopg2
 
 from containertest import ContainerManager, IntegrationTestCase, PostgresTestCase
 from containertest.errors import ResetError
-from containertest.reset import pg_baseline, pg_others, pg_prepare
+from containertest.reset import pg_baseline, pg_database, pg_others, pg_prepare
 from tests.integration.reset_case import SCHEMA, SMALL, Baseline, ResetCase
 from tests.integration.test_reset_postgres import INSERT
 from tests.support import require, run_case
@@ -272,7 +272,7 @@ class SnapshotTests(ResetCase):
     def test_snapshot_that_fails_says_why_and_the_baseline_stays(self):
         self.execute("CREATE TABLE t (i int)")
         broken = mock.patch(
-            "containertest.reset.pg_baseline.clone_database", side_effect=psycopg2.errors.DiskFull("full")
+            "containertest.reset.pg_database.clone_database", side_effect=psycopg2.errors.DiskFull("full")
         )
         with broken, self.assertRaisesRegex(ResetError, f"snapshot.*{self.database.name}.*full"):
             self.resetter.snapshot()
@@ -346,8 +346,8 @@ class SnapshotTests(ResetCase):
         """Make ``data``, and a ``snapshot`` of it, and have each step of ``call`` end with an interrupt, one a time."""
         baseline = self.resetter._baseline
         for owner, step in (
-            *((baseline, "call"), (baseline, "_keep_snapshot"), (baseline, "_lay_snapshot"), (baseline, "_replace")),
-            *((pg_prepare, "prepare"), (pg_baseline, "clone_database"), (self.resetter, "_look")),
+            *((baseline, "call"), (baseline, "_keep_snapshot"), (baseline, "_lay_snapshot"), (pg_database, "replace")),
+            *((pg_prepare, "prepare"), (pg_database, "clone_database"), (self.resetter, "_look")),
         ):
             self.execute(data)
             if snapshot:
@@ -399,18 +399,20 @@ for _name, _statements in SNAPSHOTS.items():
     _add_test(_name, _statements)
 
 
+def migrate(url):
+    """The migration of the tests through the public classes."""
+    connection = psycopg2.connect(url)
+    connection.cursor().execute(SMALL)
+    connection.commit()
+    connection.close()
+
+
 class ClassDataTests(unittest.TestCase):
     """Through the public classes, with inner test cases."""
 
     @classmethod
     def setUpClass(cls):
         require("local")
-
-        def migrate(url):
-            connection = psycopg2.connect(url)
-            connection.cursor().execute(SMALL)
-            connection.commit()
-            connection.close()
 
         cls.containers = ContainerManager(migrations=migrate, backend="local")
         cls.containers.start()
@@ -609,16 +611,8 @@ class ManagerSnapshotTests(unittest.TestCase):
     def setUpClass(cls):
         require("local")
 
-        def migrate(url):
-            connection = psycopg2.connect(url)
-            connection.cursor().execute(SMALL)
-            connection.commit()
-            connection.close()
-
-        cls.migrate = migrate
-
     def setUp(self):
-        self.containers = ContainerManager(migrations=type(self).migrate, backend="local")
+        self.containers = ContainerManager(migrations=migrate, backend="local")
         self.containers.start()
         self.addCleanup(self.containers.stop)
 
@@ -734,6 +728,17 @@ class ManagerSnapshotTests(unittest.TestCase):
         self.run_classes(without, Takes, without)
         self.assertEqual(seen, [self.MIGRATED] * 2 + [self.BASE] * 4)
 
+    def test_one_that_a_module_takes_has_nothing_of_a_test_that_was_run_without_its_class(self):
+        seen, without, with_data, *_ = self.classes()
+        result = unittest.TestResult()
+        with_data("test_1").run(result)
+        self.assertTrue(result.wasSuccessful(), result.errors)
+        self.containers.stop()
+        self.containers.start()
+        self.take_snapshot()
+        self.run_classes(without)
+        self.assertEqual(seen[1:], [self.BASE] * 2)
+
     def test_one_that_fails_halfway_is_forgotten(self):
         seen, without, *_ = self.classes()
         broken = mock.patch("containertest.reset.redis.RedisReset.snapshot", side_effect=ResetError("broken"))
@@ -748,13 +753,12 @@ class ManagerSnapshotTests(unittest.TestCase):
         class Starts(IntegrationTestCase):
             def test_1(self):
                 insert("before")
-                other = ContainerManager(migrations=type(outer).migrate, backend="local").start()
+                other = ContainerManager(migrations=migrate, backend="local").start()
                 self.assertEqual(other.postgres.dbname, containers.postgres.dbname)
                 self.assertRowExists("parent", name="before")
 
             test_2 = test_1
 
-        outer = self
         Starts.containers = containers
         self.run_classes(Starts)
 
