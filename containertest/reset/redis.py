@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 
 from ..errors import ResetError
 from ..wait import poll
-from .redis_clients import Clients, kill
+from .redis_clients import kill
 from .redis_commands import (
     ACL,
     CONFIG,
@@ -24,9 +24,9 @@ from .redis_commands import (
     parse_calls,
 )
 from .redis_database import OneDatabase
-from .redis_keys import Keys, check, checked, read_keys
+from .redis_keys import check, checked, read_keys
+from .redis_scope import Scope
 from .redis_settings import Settings, read_settings, repair, rights
-from .redis_shared import SharedClient
 from .redis_wire import CALLS, LIST, Command, Wire
 
 _ROUNDS = 5
@@ -52,7 +52,7 @@ class RedisReset:
         self, client: redis.Redis, *, whole_server: bool = True, timeout: float = 10.0, first: str = ""
     ) -> None:
         wire = Wire(client, timeout)
-        self._scope: _Scope = _WholeServer(client, wire, first) if whole_server else OneDatabase(client, wire)
+        self._scope: Scope = _WholeServer(client, wire, first) if whole_server else OneDatabase(client, wire)
 
     @property
     def first_settings(self) -> str:
@@ -83,26 +83,9 @@ class RedisReset:
         self._scope.wire.close()
 
 
-class _Scope(Protocol):
-    wire: Wire
-
-    def first(self) -> list[Command]: ...
-
-    def reset(self) -> None: ...
-
-    def snapshot(self, base: bool) -> None: ...
-
-    def restore(self, everything: bool) -> None: ...
-
-
-class _WholeServer:
+class _WholeServer(Scope):
     def __init__(self, client: redis.Redis, wire: Wire, first: str = "") -> None:
-        self.wire = wire
-        self.shared = SharedClient(client)
-        self.look = self.shared.look()
-        self.clients = Clients(client)
-        self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        self.keys = Keys(self.home)
+        super().__init__(client, wire)
         self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
         self.initial = self.base = self.keys, self.settings, self.look
         if first:
@@ -120,7 +103,6 @@ class _WholeServer:
     def snapshot(self, base: bool) -> None:
         look = self.shared.look()
         keys = read_keys(self.wire, self.home, all_databases=True)
-        # All or nothing: reading may be interrupted.
         self.keys, self.settings, self.look = keys, read_settings(self.wire), look
         if base:
             self.base = self.keys, self.settings, self.look

@@ -6,23 +6,17 @@ from typing import Any
 
 import redis
 
-from .redis_clients import Clients
 from .redis_commands import HIDDEN, changed, parse_calls
-from .redis_keys import Keys, check, read_keys
-from .redis_shared import SharedClient
+from .redis_keys import check, read_keys
+from .redis_scope import Scope
 from .redis_wire import CALLS, LIST, Command, Wire
 
 
-class OneDatabase:
+class OneDatabase(Scope):
     """Empties and fills the logical database of ``client``, and touches nothing else of its server."""
 
     def __init__(self, client: redis.Redis, wire: Wire) -> None:
-        self.wire = wire
-        self.shared = SharedClient(client)
-        self.look = self.shared.look()
-        self.clients = Clients(client)
-        self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
-        self.keys = Keys(self.home)
+        super().__init__(client, wire)
         self.initial = self.base = self.keys, self.look
         self.calls: dict[str, int] = {}
 
@@ -45,8 +39,8 @@ class OneDatabase:
         return HIDDEN in changed(before, self.calls)
 
     def snapshot(self, base: bool) -> None:
-        self.look = self.shared.look()
-        self.keys = read_keys(self.wire, self.home, all_databases=False)
+        look = self.shared.look()
+        self.keys, self.look = read_keys(self.wire, self.home, all_databases=False), look
         if base:
             self.base = self.keys, self.look
         self.shared.disconnect()

@@ -59,7 +59,7 @@ class SharedClient:
         now = self.look()
         _bring_back(vars(self._client), now.client, wanted.client)
         _bring_back(vars(self._pool), now.pool, wanted.pool)
-        _bring_back(self._client.response_callbacks, self._client.response_callbacks, wanted.callbacks)
+        _bring_back(self._client.response_callbacks, now.callbacks, wanted.callbacks)
         _bring_back(self._pool.connection_kwargs, now.settings, wanted.settings)
         self._size = len(vars(self._pool))
         self.disconnect()

@@ -125,6 +125,17 @@ class SharedClientTests(ServerCase):
         self.check(reset, _callback, before)
         self.check(reset, _wrong_password, before)
 
+    def test_snapshot_that_is_interrupted_takes_none_of_it_where_only_a_database_is_ours(self) -> None:
+        self.client = self.new_client(db=4)
+        before = seen(self.client)
+        reset = RedisReset(self.client, whole_server=False)
+        _callback(self.client)
+        broken = mock.patch("containertest.reset.redis_database.read_keys", side_effect=KeyboardInterrupt)
+        with broken, self.assertRaises(KeyboardInterrupt):
+            reset.snapshot()
+        reset.reset()
+        self.assertEqual(seen(self.client), before)
+
     def test_what_a_class_does_to_it_stays_for_its_tests_only(self) -> None:
         reset = RedisReset(self.client)
         self.client.set_response_callback("GET", lambda reply, **_: "of the class")
