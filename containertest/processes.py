@@ -18,12 +18,17 @@ def started(pid: int) -> str:
     Source: proc(5), fields 3 and 22 of ``/proc/<pid>/stat``; elsewhere ``ps -o lstart``.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+        fields = _stat(pid)
     except FileNotFoundError:
         return "" if Path("/proc/self/stat").exists() else _started_by_ps(pid)
     except (OSError, ProcessLookupError):
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def _stat(pid: int | str) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` after the name, which may have any character; the first is number 3."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
 
 
 def _started_by_ps(pid: int) -> str:
@@ -45,7 +50,7 @@ def alive(process: Process) -> bool:
 def is_zombie_of(process: Process, parent: int) -> bool:
     """Whether that very process has ended, and ``parent`` has yet to take its status; False where there is no /proc."""
     try:
-        fields = Path(f"/proc/{process[0]}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+        fields = _stat(process[0])
     except OSError:
         return False
     return fields[0] == "Z" and fields[1] == str(parent) and fields[19] == process[1]

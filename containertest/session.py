@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from containertest.errors import ContainerTestError, last_lines
+from containertest.files import working_folders
 from containertest.processes import Process, myself
 from containertest.wait import poll
 
@@ -67,9 +68,7 @@ def empty_state(root: Process) -> State:
 
 def working_folder() -> str:
     """The working folder; "" when it has been removed."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.getcwd()
-    return ""
+    return str(next(iter(working_folders()), ""))
 
 
 def base_folder() -> Path:

@@ -61,7 +61,7 @@ class Layers:
     @property
     def stale(self) -> bool:
         """Whether the baseline can't be used as it is: then they are to be left out, or it has to be brought back."""
-        return self._owner_over or self._snapshot_over or self._to_clean
+        return self.over or self._to_clean
 
     def cleaned(self) -> None:
         """Note that the baseline is brought back."""

@@ -105,29 +105,15 @@ class Start:
 
     def run(self) -> tuple[PostgresPart | None, RedisPart | None]:
         postgres, redis = self._specs
+        first = second = None
         future = _in_background(lambda: self._lease_redis(redis)) if redis else None
         try:
             first = self._start_postgres(postgres) if postgres else None
-        except Exception:
-            if future and not future.exception():
-                with quietly("give Redis back"):
-                    leases.release(future.result())
-            raise
-        try:
             second = RedisPart(future.result()) if future else None
-        except BaseException:
-            if first:
-                with quietly("give PostgreSQL back"):
-                    first.give_back()
-            raise
-        try:
             self._session.see_guard()
-        except BaseException:
-            with quietly("give the servers back"):
-                if second:
-                    leases.release(second.lease)
-                if first:
-                    first.give_back()
+        except BaseException as error:
+            # Ctrl-C does not wait for a server that is still on its way.
+            _undo(first, future if isinstance(error, Exception) or (future and future.done()) else None)
             raise
         self._announce([part for part in (first, second) if part])
         return first, second
@@ -170,6 +156,16 @@ class Start:
                 return
             state["announced"].append(text)
         log.info("%s", text)
+
+
+def _undo(first: PostgresPart | None, future: Future[Lease] | None) -> None:
+    """Give back what was got, after the error that counts; waits for what is on its way."""
+    if first:
+        with quietly("give PostgreSQL back"):
+            first.give_back()
+    if future and not future.exception():
+        with quietly("give Redis back"):
+            leases.release(future.result())
 
 
 def _load(*names: str) -> None:
