@@ -86,6 +86,16 @@ class ResetCase(unittest.TestCase):
         if difference := self.baseline.difference():
             self.fail(difference)
 
+    def assert_snapshot_comes_back(self, dirt: str) -> None:
+        """Make a snapshot, fail unless it is there again after ``dirt``, and forget it."""
+        self.resetter.snapshot()
+        snapshot = Baseline(self.database)
+        self.execute(dirt)
+        self.resetter.reset()
+        self.assertEqual(snapshot.difference(), "")
+        self.resetter.restore()
+        self.assert_baseline()
+
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Fail if the database is cloned in the block."""

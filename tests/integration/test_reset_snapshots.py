@@ -136,13 +136,18 @@ class SnapshotTests(ResetCase):
             self.resetter.restore()
         self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'o@example.com'", other), 1)
 
-    def test_transaction_that_goes_on_beside_it_does_not_get_into_a_base_that_is_laid(self):
-        """Its rows would have lower transaction ids than the base's: nobody could tell them from those later."""
+    def base_under_a_class(self):
+        """Make a base and a class's rows on it, and return the base."""
         self.execute(INSERT)
         self.resetter.snapshot(base=True)
         base = Baseline(self.database)
         self.execute("UPDATE country SET name = name || 'c'")
         self.resetter.snapshot()
+        return base
+
+    def test_transaction_that_goes_on_beside_it_does_not_get_into_a_base_that_is_laid(self):
+        """Its rows would have lower transaction ids than the base's: nobody could tell them from those later."""
+        base = self.base_under_a_class()
         other = self.connect(autocommit=False)
         self.execute("INSERT INTO author (email) VALUES ('beside')", other)
         # Not found as a leftover: as if it had just begun.
@@ -221,11 +226,7 @@ class SnapshotTests(ResetCase):
             self.assertLessEqual(len(self.templates()), 1)
 
     def test_leftover_that_is_found_on_the_way_to_a_base_does_not_lose_it(self):
-        self.execute(INSERT)
-        self.resetter.snapshot(base=True)
-        base = Baseline(self.database)
-        self.execute("UPDATE country SET name = name || 'c'")
-        self.resetter.snapshot()
+        base = self.base_under_a_class()
         self.execute("DELETE FROM author", self.connect(autocommit=False))
         with mock.patch.object(self.resetter, "_strict", True), self.assertRaises(ResetError):
             self.resetter.restore()
@@ -319,13 +320,7 @@ class SnapshotTests(ResetCase):
         for data in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int); INSERT INTO no_key VALUES (6)"):
             for interrupted in self.interrupted(self.resetter.snapshot, data):
                 with self.subTest((data, interrupted)):
-                    self.resetter.snapshot()
-                    snapshot = Baseline(self.database)
-                    self.execute("DELETE FROM no_key; DROP TABLE IF EXISTS t")
-                    self.resetter.reset()
-                    self.assertEqual(snapshot.difference(), "")
-                    self.resetter.restore()
-                    self.assert_baseline()
+                    self.assert_snapshot_comes_back("DELETE FROM no_key; DROP TABLE IF EXISTS t")
 
     def test_restore_that_is_interrupted_can_be_done_again(self):
         for base in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int)", "INSERT INTO t VALUES (5)"):
@@ -878,13 +873,7 @@ class HardRowsTests(ResetCase):
         for statement in ("INSERT INTO older VALUES (5)", "INSERT INTO hook VALUES ('version')"):
             with self.subTest(statement):
                 self.execute(statement)
-                self.resetter.snapshot()
-                snapshot = Baseline(self.database)
-                self.execute("CREATE TABLE t (i int); DELETE FROM older; DELETE FROM hook")
-                self.resetter.reset()
-                self.assertEqual(snapshot.difference(), "")
-                self.resetter.restore()
-                self.assert_baseline()
+                self.assert_snapshot_comes_back("CREATE TABLE t (i int); DELETE FROM older; DELETE FROM hook")
 
 
 if __name__ == "__main__":
