@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, SimpleNamespace
 from typing import Any
 
+from containertest import libpq
 from containertest.errors import ConfigError, ContainerTestError
 from containertest.manager import ContainerManager
 from containertest.services.postgres import Postgres
@@ -96,6 +97,9 @@ def _run(given: argparse.Namespace) -> int:
         backend=given.backend,
     )
     with manager:
+        if not given.no_postgres:
+            # Those for servers of others: what is run must reach ours.
+            libpq.forget()
         variables = {**manager.environ(), **_filled_in(templates, manager.stack.running())}
         if given.backend:
             # What the command starts by this library shall run in the same place.

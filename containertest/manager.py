@@ -193,7 +193,11 @@ class ContainerManager:
 
     @brief
     def environ(self) -> dict[str, str]:
-        """The variables by which programs find the servers, as in ``subprocess.run(…, env={**os.environ, **e})``."""
+        """The variables by which programs find the servers, as in ``subprocess.run(…, env={**os.environ, **e})``.
+
+        Where this process has variables of libpq for other PostgreSQL servers, such as ``PGSERVICE`` or ``PGSSLMODE``,
+        these are among them too, with values that put them out of force.
+        """
         return self.stack.environ()
 
 

@@ -56,13 +56,21 @@ class RunningPostgres(_Running):
 
     @property
     def url(self) -> str:
-        """``postgresql://user:password@host:port/dbname``, its parts percent-encoded."""
+        """``postgresql://user:password@host:port/dbname``, its parts percent-encoded.
+
+        Where this process has libpq's variables for other servers (``PGHOSTADDR``, ``PGSSLMODE``, ``PGOPTIONS``,
+        ``PGSERVICE``, …) it has the parameters that go before them, for libpq's clients in this process. Programs that
+        are started get `ContainerManager.environ`. What no parameter can heal is a ``PGSERVICE`` that is not defined,
+        ``PGTZ``, ``PGDATESTYLE`` and ``PGGEQO``.
+        """
         return postgres_service.url(self.lease.endpoint, self.dbname)
 
     def connect(self, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
         """Open a new connection, with psycopg2's defaults (a transaction begins with the first statement).
 
         :param dbname: another database than this process' own.
+        Nothing of the environment is in force: of libpq's variables only what is given here.
+
         :param kwargs: as for ``psycopg2.connect``.
         :raises psycopg2.OperationalError: as psycopg2 does.
         """

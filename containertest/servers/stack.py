@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from containertest import libpq
 from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ResetError, ServerDied
 from containertest.servers import death
 from containertest.servers.layers import Layers
@@ -260,7 +261,9 @@ class Stack:
         variables: dict[str, Any] = {}
         if self._postgres:
             it = self.postgres
-            variables |= {"DATABASE_URL": it.url, "PGHOST": it.host, "PGPORT": it.port, "PGUSER": it.username}
+            variables |= libpq.put_out_of_force(it.lease.endpoint.parameters)
+            variables["DATABASE_URL"] = postgres_service.url(it.lease.endpoint, it.dbname, any_client=True)
+            variables |= {"PGHOST": it.host, "PGPORT": it.port, "PGUSER": it.username}
             variables |= {"PGPASSWORD": it.password, "PGDATABASE": it.dbname}
         if self._redis:
             server = self.redis

@@ -5,16 +5,19 @@ psycopg2 is imported where it is first needed: importing this module costs nothi
 
 from __future__ import annotations
 
-import os
+import ipaddress
 import re
+import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from containertest import libpq
 from containertest.errors import BackendUnavailable, ConfigError
 from containertest.services.common import Met, check, chosen_image, identity
 from containertest.services.programs import postgres_folders
@@ -27,16 +30,6 @@ if TYPE_CHECKING:
     from containertest.settings import Settings
 
 __all__ = ["MINIMUM", "Postgres", "connect", "meet", "spec", "url"]
-
-#: libpq's own defaults of what it would else take from variables that a user has for servers of others: ``PGHOSTADDR``
-#: goes before the host that is named, and what ``PGSSLMODE`` and the like require our servers don't have.
-_DEFAULTS = {
-    "hostaddr": "",
-    "sslmode": "prefer",
-    "gssencmode": "prefer",
-    "channel_binding": "prefer",
-    "target_session_attrs": "any",
-}
 
 #: The lowest major version that works.
 MINIMUM = 13
@@ -212,24 +205,28 @@ def _command(place: LocalPlace, options: Mapping[str, str]) -> list[str]:
 
 
 def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
-    """Open a connection to ``endpoint``; ``kwargs`` are psycopg2's and win.
+    """Open a connection to ``endpoint``, whatever libpq's environment variables say.
 
+    :param kwargs: psycopg2's; they win. With a ``service``, what it sets wins too, except for the address.
     :raises psycopg2.OperationalError: as psycopg2 does.
     """
     import psycopg2
 
-    arguments: dict[str, Any] = {
+    given: dict[str, Any] = {
         "host": endpoint.host,
         "port": endpoint.port,
         "user": endpoint.username,
         "password": endpoint.password,
         "dbname": dbname or endpoint.database,
         "connect_timeout": 30,
-        **_DEFAULTS,
         **endpoint.parameters,
         **kwargs,
     }
-    connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
+    arguments = {name: value for name, value in given.items() if value is not None}
+    if "service" not in arguments:
+        arguments |= libpq.keywords(arguments)
+    with libpq.set_aside():
+        connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
     return connection
 
 
@@ -273,13 +270,31 @@ def _change_password(connection: psycopg2.extensions.connection, password: str |
         cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(secret)))
 
 
-def url(endpoint: Endpoint, dbname: str) -> str:
-    """The endpoint as a URL, its user, password and database percent-encoded."""
+def url(endpoint: Endpoint, dbname: str, *, any_client: bool = False) -> str:
+    """The endpoint as a URL, its user, password and database percent-encoded.
+
+    Where libpq's variables are in force in this process, it has the parameters that put them out of force.
+
+    :param any_client: whether programs get it whose libpq may be older than psycopg2's.
+    """
+    given = {*endpoint.parameters, "host", "port", "user", "password", "dbname"}
+    parameters = {**libpq.keywords_of_url(given, any_client=any_client), **endpoint.parameters}
+    if not parameters.get("hostaddr", "none"):
+        parameters["hostaddr"] = _address(endpoint.host)
     user = quote(endpoint.username or "", safe="")
     secret = f":{quote(endpoint.password, safe='')}" if endpoint.password else ""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    query = f"?{urlencode(endpoint.parameters, quote_via=quote)}" if endpoint.parameters else ""
+    query = f"?{urlencode(parameters, quote_via=quote)}" if parameters else ""
     return f"postgresql://{user}{secret}@{host}:{endpoint.port}/{quote(dbname, safe='')}{query}"
+
+
+def _address(host: str) -> str:
+    """The numeric address of a host; "" if it has none."""
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    with suppress(OSError):
+        return str(socket.getaddrinfo(host, None)[0][4][0])
+    return ""
 
 
 def pgpass(endpoint: Endpoint) -> str:
@@ -290,19 +305,15 @@ def pgpass(endpoint: Endpoint) -> str:
 
 
 def endpoint_of(text: str) -> Endpoint:
-    """The endpoint that a URL names."""
+    """The endpoint that a URL names; what it leaves out of how to get in is taken from libpq's variables."""
     parts = urlsplit(text)
+    ways = libpq.admission()
+    user, password = ways.pop("user", None), ways.pop("password", None)
     return Endpoint(
         host=parts.hostname or "127.0.0.1",
         port=parts.port or PORT,
-        username=unquote(parts.username or "") or None,
-        password=unquote(parts.password or "") or None,
+        username=unquote(parts.username or "") or user,
+        password=unquote(parts.password or "") or password,
         database=unquote(parts.path.lstrip("/")) or MAINTENANCE,
-        parameters={**_of_environment(), **dict(parse_qsl(parts.query))},
+        parameters={**ways, **dict(parse_qsl(parts.query))},
     )
-
-
-def _of_environment() -> dict[str, str]:
-    """What the environment asks of connections: meant for servers of others, not for ours."""
-    variables = {name: f"PG{name.replace('_', '').upper()}" for name in _DEFAULTS if name != "hostaddr"}
-    return {name: os.environ[variable] for name, variable in variables.items() if variable in os.environ}

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
     ("spec",),
     ("wait", "boundary"),
+    ("libpq",),
     ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
 )
 
