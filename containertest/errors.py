@@ -83,6 +83,23 @@ def died_at_start(title: str, log: str) -> ServerDied:
     )
 
 
+def refused(title: str, where: str, reason: str) -> BackendUnavailable:
+    """The error that says that a server of somebody else's does not let us in."""
+    return BackendUnavailable(
+        f"{title} at {where} refuses our connection: {reason}\n"
+        "Waiting does not change that. Look at user, password, database and TLS parameters of its URL."
+    )
+
+
+def refused_by_ours(title: str, seconds: float, reason: str, log: str) -> StartupTimeout:
+    """The error that says the same of a server that we started, after ``seconds`` in which it has not changed."""
+    return StartupTimeout(
+        f"{title} runs, but has refused our connection for {seconds:g} s: {reason}\n"
+        "More time does not change that. Look at its options, and at what its image makes of users and databases.\n"
+        f"Its last log lines:\n{last_lines(log)}"
+    )
+
+
 def last_lines(log: str, count: int = LOG_LINES) -> str:
     """Return the last ``count`` lines of a server's log, without empty ones, indented, for the end of a message."""
     lines = [line for line in log.splitlines() if line.strip()][-count:]

@@ -12,21 +12,49 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from containertest.errors import ConfigError, ContainerTestError, StartupTimeout, died_at_start, last_lines
+from containertest.errors import (
+    ConfigError,
+    ContainerTestError,
+    StartupTimeout,
+    died_at_start,
+    last_lines,
+    refused,
+    refused_by_ours,
+)
 
 if TYPE_CHECKING:
     from containertest.spec import Endpoint
 
-__all__ = ["Connection", "ListeningPort", "LogLine", "WaitStrategy", "Watched", "dial", "now", "poll", "until_ready"]
+__all__ = [
+    "Connection",
+    "ListeningPort",
+    "LogLine",
+    "Refusal",
+    "WaitStrategy",
+    "Watched",
+    "dial",
+    "now",
+    "poll",
+    "until_ready",
+]
 
 #: Seconds between two looks, at most.
 INTERVAL = 0.01
 #: Seconds between two looks whether a server lives, for which an engine may have to be asked.
 SIGN_OF_LIFE = 0.05
+#: Seconds in which a server that we started may refuse us: an image may make its users and databases while it listens.
+PATIENCE = 5.0
+
+
+class Refusal(Exception):
+    """A server answers, but does not let us in, as with a wrong password: waiting does not change that."""
 
 
 class Watched(Protocol):
     """What a wait strategy needs of a server."""
+
+    @property
+    def backend(self) -> str: ...
 
     @property
     def endpoint(self) -> Endpoint: ...
@@ -137,27 +165,35 @@ def until_ready(
     :param title: the server's name for messages, as in "PostgreSQL".
     :param timeout: seconds, for a strategy that has none of its own.
     :raises ServerDied: as soon as the server has ended.
-    :raises StartupTimeout: when the time is up.
+    :raises BackendUnavailable: as soon as a server of somebody else's refuses us.
+    :raises StartupTimeout: when the time is up, or when a server of ours goes on to refuse us.
     """
     seconds = timeout if strategy.timeout is None else strategy.timeout
-    reason, next_look = "it was never looked at", 0.0
+    reason, next_look, refused_since = "it was never looked at", 0.0, 0.0
 
     def ready() -> bool:
-        nonlocal reason, next_look
+        nonlocal reason, next_look, refused_since
         try:
             strategy.check(server, probe)
         except ContainerTestError:
             raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            refused_since = (refused_since or now()) if isinstance(error, Refusal) else 0.0
+            if refused_since and server.backend == "external":
+                raise refused(title, f"{server.endpoint.host}:{server.endpoint.port}", reason) from error
             if now() >= next_look:
                 if not server.alive():
                     raise died_at_start(title, server.logs()) from error
                 next_look = now() + SIGN_OF_LIFE
-            return False
+            return bool(refused_since) and now() - refused_since > PATIENCE
+        refused_since = 0.0
         return True
 
-    if not poll(ready, seconds):
+    in_time = poll(ready, seconds)
+    if refused_since:
+        raise refused_by_ours(title, min(seconds, PATIENCE), reason, server.logs())
+    if not in_time:
         raise StartupTimeout(
             f"{title} was not ready after {seconds:g} s ({type(strategy).__name__}: {reason}).\n"
             f"If it is only slow, give it more time: {_more_time(strategy)}.\n"

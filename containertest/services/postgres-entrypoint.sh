@@ -13,6 +13,8 @@ if [ "${1-}" != --only-initialise ] && [ -s $prepared/PG_VERSION ]; then
     cp -a $prepared "$PGDATA"
     user=gosu
     command -v gosu > /dev/null || user=su-exec
+    # A server that is told to log much logs its environment.
+    unset POSTGRES_PASSWORD
     exec "$user" postgres postgres "$@"
 fi
 
@@ -63,5 +65,8 @@ fi
 docker_temp_server_start() { :; }
 docker_setup_db() { :; }
 docker_process_init_files() { :; }
-docker_temp_server_stop() { [ -z "$only_initialise" ] || exit 0; }
+docker_temp_server_stop() {
+    [ -z "$only_initialise" ] || exit 0
+    unset POSTGRES_PASSWORD # as above
+}
 _main "$@"

@@ -1,7 +1,4 @@
-"""PostgreSQL as a service: what to run, and how to talk to it.
-
-psycopg2 is imported where it is first needed: importing this module costs nothing.
-"""
+"""PostgreSQL as a service: what to run, and what is said of where it is. How we talk to it is in `postgres_access`."""
 
 from __future__ import annotations
 
@@ -11,28 +8,25 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from containertest import libpq
-from containertest.errors import BackendUnavailable, ConfigError
-from containertest.services.common import Met, check, chosen_image, identity
+from containertest.errors import ConfigError
+from containertest.services.common import check, chosen_image, identity
+from containertest.services.postgres_access import MINIMUM, connect, meet, probe
 from containertest.services.programs import postgres_folders
 from containertest.spec import ContainerSpec, Endpoint, EntryPoint, LocalPlace, LocalSpec, Preparation, ServerSpec
 from containertest.wait import Connection, LogLine, WaitStrategy
 
 if TYPE_CHECKING:
-    import psycopg2.extensions
-
     from containertest.settings import Settings
 
-__all__ = ["MINIMUM", "Postgres", "connect", "meet", "spec", "url"]
+__all__ = ["MINIMUM", "Postgres", "connect", "meet", "probe", "spec", "url"]
 
-#: The lowest major version that works.
-MINIMUM = 13
 DEFAULT_IMAGE = "postgres:16-alpine"
 #: PostgreSQL's own database for administrative connections.
 MAINTENANCE = "postgres"
@@ -202,72 +196,6 @@ def _initialise(place: LocalPlace, username: str) -> Iterable[Sequence[str]]:
 def _command(place: LocalPlace, options: Mapping[str, str]) -> list[str]:
     own = {"listen_addresses": place.host, "port": str(place.port), "unix_socket_directories": ""}
     return [str(place.programs["postgres"]), "-D", str(place.data), *_options({**options, **own})]
-
-
-def connect(endpoint: Endpoint, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
-    """Open a connection to ``endpoint``, whatever libpq's environment variables say.
-
-    :param kwargs: psycopg2's; they win. With a ``service``, what it sets wins too, except for the address.
-    :raises psycopg2.OperationalError: as psycopg2 does.
-    """
-    import psycopg2
-
-    given: dict[str, Any] = {
-        "host": endpoint.host,
-        "port": endpoint.port,
-        "user": endpoint.username,
-        "password": endpoint.password,
-        "dbname": dbname or endpoint.database,
-        "connect_timeout": 30,
-        **endpoint.parameters,
-        **kwargs,
-    }
-    arguments = {name: value for name, value in given.items() if value is not None}
-    if "service" not in arguments:
-        arguments |= libpq.keywords(arguments)
-    with libpq.set_aside():
-        connection: psycopg2.extensions.connection = psycopg2.connect(**arguments)
-    return connection
-
-
-def probe(endpoint: Endpoint) -> None:
-    """Connect and say goodbye; raises while the server is not ready."""
-    connect(endpoint, connect_timeout=2).close()
-
-
-def meet(endpoint: Endpoint, password: str | None, title: str = "PostgreSQL") -> Met:
-    """Connect, and give the superuser the run's ``password`` where the server runs on data made with another one.
-
-    :return: with the connection, in autocommit mode: who comes next needs one.
-    :raises BackendUnavailable: if the server is older than `MINIMUM`.
-    :raises psycopg2.OperationalError: while the server is not ready.
-    """
-    connection = connect(endpoint, connect_timeout=2)
-    try:
-        connection.autocommit = True
-        text = str(connection.get_parameter_status("server_version")).split()[0]
-        if connection.server_version < MINIMUM * 10000:
-            raise BackendUnavailable(
-                f"{title} at {endpoint.host}:{endpoint.port} is version {text}, but {MINIMUM} or newer is needed.\n"
-                "Name a newer image in CONTAINERTEST_POSTGRES_IMAGE, a newer server in CONTAINERTEST_POSTGRES_URL,\n"
-                "or newer programs in CONTAINERTEST_POSTGRES_BIN."
-            )
-        if password != endpoint.password:
-            _change_password(connection, password)
-        return Met(replace(endpoint, password=password), text, connection)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _change_password(connection: psycopg2.extensions.connection, password: str | None) -> None:
-    from psycopg2 import sql
-
-    from containertest.services.scram import verifier
-
-    secret = verifier(password) if password and password.isascii() else password  # others are normalised first
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(secret)))
 
 
 def url(endpoint: Endpoint, dbname: str, *, any_client: bool = False) -> str:

@@ -10,22 +10,29 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from containertest.spec import Endpoint
-from containertest.wait import dial
+from containertest.wait import Refusal, dial
 
 __all__ = ["ask"]
 
 #: Seconds to connect in, and for each answer.
 TIMEOUT = 2.0
+#: How answers begin that waiting does not change; before Redis 6 there were no codes for them.
+REFUSED = ("WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "ERR invalid password", "ERR Client sent AUTH", "ERR AUTH ")
 
 
 class RedisRefused(ConnectionError):
     """The server answered with an error."""
 
 
+class LockedOut(Refusal, RedisRefused):
+    """The error is one that waiting does not change."""
+
+
 def ask(endpoint: Endpoint, *commands: Sequence[str]) -> list[str]:
     """Log in on a new connection, run the commands and return their answers.
 
     :raises OSError: if the server can't be reached, or does not like what it is asked.
+    :raises Refusal: if it does not let us in.
     """
     with dial(endpoint, TIMEOUT) as plain:
         connection = _encrypted(plain, endpoint.host) if "tls" in endpoint.parameters else plain
@@ -38,7 +45,12 @@ def ask(endpoint: Endpoint, *commands: Sequence[str]) -> list[str]:
 def _encrypted(plain: socket.socket, host: str) -> socket.socket:
     import ssl
 
-    return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    try:
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    except ssl.SSLEOFError:
+        raise  # a server that is ending
+    except ssl.SSLError as error:
+        raise LockedOut(str(error)) from error
 
 
 def _login(endpoint: Endpoint) -> list[list[str]]:
@@ -57,7 +69,7 @@ def _answer(stream: BinaryIO) -> str:
     if not line.endswith(b"\n"):
         raise ConnectionError("it closed the connection")
     if line[:1] == b"-":
-        raise RedisRefused(text)
+        raise (LockedOut if text.startswith(REFUSED) else RedisRefused)(text)
     if line[:1] == b"$":
         content = stream.read(int(text) + 2)
         if not content.endswith(b"\r\n"):

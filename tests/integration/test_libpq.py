@@ -179,7 +179,10 @@ class HandedOutTests(OtherServerCase):
         for variables in (*self.hostile(), *self.sessions()):
             with self.each(variables):
                 os.environ.update(self.ours.environ())
-                with closing(psycopg2.connect("")) as first, closing(psycopg2.connect(self.ours.postgres.url)) as second:
+                with (
+                    closing(psycopg2.connect("")) as first,
+                    closing(psycopg2.connect(self.ours.postgres.url)) as second,
+                ):
                     self.assertEqual({self.state_of(first), self.state_of(second)}, {self.state})
                 self.assertNotIn("?", self.ours.environ()["DATABASE_URL"])
 

@@ -65,7 +65,7 @@ class LengthTests(unittest.TestCase):
 
     def old_postgres(self, endpoint: Endpoint) -> None:
         connection = mock.Mock(server_version=120004, **{"get_parameter_status.return_value": "12.4 (Debian)"})
-        with mock.patch.object(postgres, "connect", return_value=connection):
+        with mock.patch("psycopg2.connect", return_value=connection):
             try:
                 postgres.meet(endpoint, SECRET)
             finally:

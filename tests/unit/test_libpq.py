@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unittest
+from pathlib import Path
 from unittest import mock
 
 from psycopg import pq
@@ -37,7 +38,7 @@ class TableTests(unittest.TestCase):
         self.assertTrue(pq.Conninfo.parse(neutral.encode()))
 
     def test_file_of_the_neutral_service_is_there(self) -> None:
-        self.assertIn("[containertest]", open(libpq.SERVICE_FILE.neutral, encoding="utf-8").read().splitlines())
+        self.assertIn("[containertest]", Path(libpq.SERVICE_FILE.neutral).read_text().splitlines())
 
 
 class UrlTests(unittest.TestCase):
@@ -103,7 +104,12 @@ class ProgramTests(unittest.TestCase):
 
 class AdmissionTests(unittest.TestCase):
     def test_how_to_get_in_is_taken_and_nothing_else(self) -> None:
-        ways = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/ca", "PGPASSFILE": "/pgpass", "PGCHANNELBINDING": "require"}
+        ways = {
+            "PGSSLMODE": "verify-full",
+            "PGSSLROOTCERT": "/ca",
+            "PGPASSFILE": "/pgpass",
+            "PGCHANNELBINDING": "require",
+        }
         others = {"PGHOSTADDR": "127.0.0.9", "PGSERVICE": "prod", "PGOPTIONS": "-c work_mem=1", "PGTZ": "Asia/Tokyo"}
         others |= {"PGTARGETSESSIONATTRS": "any", "PGPORT": "7", "PGDATABASE": "z", "PGSSLCERT": ""}
         with environment(**ways, **others):
