@@ -86,7 +86,7 @@ def died_at_start(title: str, log: str) -> ServerDied:
 def refused(title: str, where: str, reason: str) -> BackendUnavailable:
     """The error that says that a server of somebody else's does not let us in."""
     return BackendUnavailable(
-        f"{title} at {where} refuses our connection: {reason}\n"
+        f"{title} at {where} refuses us: {reason}\n"
         "Waiting does not change that. Look at user, password, database and TLS parameters of its URL."
     )
 
@@ -94,7 +94,7 @@ def refused(title: str, where: str, reason: str) -> BackendUnavailable:
 def refused_by_ours(title: str, seconds: float, reason: str, log: str) -> StartupTimeout:
     """The error that says the same of a server that we started, after ``seconds`` in which it has not changed."""
     return StartupTimeout(
-        f"{title} runs, but has refused our connection for {seconds:g} s: {reason}\n"
+        f"{title} runs, but has refused us for {seconds:g} s: {reason}\n"
         "More time does not change that. Look at its options, and at what its image makes of users and databases.\n"
         f"Its last log lines:\n{last_lines(log)}"
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import unittest
+from dataclasses import replace
 
 from containertest.services import redis
 from containertest.services.redis_plain import ask
 from containertest.spec import Endpoint
+from containertest.wait import Refusal
 
 
 class AskTests(unittest.TestCase):
@@ -47,6 +49,27 @@ class AskTests(unittest.TestCase):
         for answer in (b"-NOAUTH Authentication required.\r\n", b"-LOADING Redis is loading\r\n"):
             with self.assertRaisesRegex(OSError, answer[1:-2].decode()):
                 redis.probe(self.served(answer))
+
+    def test_what_waiting_can_not_heal_is_told_from_what_passes(self) -> None:
+        for answer, final in (
+            (b"-NOAUTH Authentication required.\r\n", True),
+            (b"-WRONGPASS invalid username-password pair or user is disabled.\r\n", True),
+            (b"-NOPERM this user has no permissions to run the 'ping' command\r\n", True),
+            (b"-DENIED Redis is running in protected mode\r\n", True),
+            (b"-ERR invalid password\r\n", True),
+            (b"-ERR AUTH <password> called without any password configured for the default user.\r\n", True),
+            (b"-LOADING Redis is loading the dataset in memory\r\n", False),
+            (b"-BUSY Redis is busy running a script.\r\n", False),
+            (b"", False),
+        ):
+            with self.subTest(answer), self.assertRaises(OSError) as caught:
+                redis.probe(self.served(answer, password="s3cret"))
+            self.assertEqual(isinstance(caught.exception, Refusal), final, answer)
+
+    def test_server_that_is_not_encrypted_refuses_one_who_wants_it(self) -> None:
+        plain = self.served(b"-ERR unknown command\r\n")
+        with self.assertRaisesRegex(Refusal, "(?i)wrong.version.number"):
+            redis.probe(replace(plain, parameters={"tls": "1"}))
 
     def test_password_is_in_no_error(self) -> None:
         with self.assertRaises(OSError) as caught:

@@ -7,15 +7,17 @@ import unittest
 from collections.abc import Callable
 from unittest import mock
 
-from containertest.errors import ConfigError, ServerDied, StartupTimeout
+from containertest.errors import BackendUnavailable, ConfigError, ServerDied, StartupTimeout
 from containertest.spec import Endpoint
-from containertest.wait import Connection, ListeningPort, LogLine, WaitStrategy, poll, until_ready
+from containertest.wait import Connection, ListeningPort, LogLine, Refusal, WaitStrategy, poll, until_ready
 
 LONG = 60.0
 
 
 class FakeServer:
     """Lives for so many looks at it, and has a log."""
+
+    backend = "local"
 
     def __init__(self, port: int = 1, lives: float = float("inf"), log: str = "") -> None:
         self.endpoint = Endpoint("127.0.0.1", port, "user", "s3cret")
@@ -33,15 +35,18 @@ class FakeServer:
 class Probe:
     """A connection that fails the first ``failures`` times."""
 
-    def __init__(self, failures: float = float("inf"), text: str = "connection\n  refused") -> None:
+    def __init__(
+        self, failures: float = float("inf"), text: str = "connection\n  refused", kind: type[Exception] = OSError
+    ) -> None:
         self.failures = failures
         self.text = text
+        self.kind = kind
         self.calls = 0
 
     def __call__(self, endpoint: Endpoint) -> None:
         self.calls += 1
         if self.calls <= self.failures:
-            raise OSError(self.text)
+            raise self.kind(self.text)
 
 
 class WaitCase(unittest.TestCase):
@@ -115,6 +120,57 @@ class DeathTests(WaitCase):
     def test_empty_log_is_said_to_be_empty(self) -> None:
         with self.assertRaisesRegex(ServerDied, r"\(the log is empty\)"):
             self.wait(FakeServer(lives=0))
+
+
+class RefusalTests(WaitCase):
+    """A server that answers, but does not let us in."""
+
+    def setUp(self) -> None:
+        patience = mock.patch("containertest.wait.PATIENCE", 0.05)
+        patience.start()
+        self.addCleanup(patience.stop)
+
+    def refusals(self, failures: float = float("inf")) -> Probe:
+        return Probe(failures, 'FATAL:  password authentication failed for user "x"', Refusal)
+
+    def test_one_of_somebody_else_is_final_at_the_first_time(self) -> None:
+        server, probe = FakeServer(port=7), self.refusals()
+        server.backend = "external"
+        with self.assertRaises(BackendUnavailable) as caught:
+            self.wait(server, probe=probe)
+        self.assertEqual(probe.calls, 1)
+        for words in ("PostgreSQL at 127.0.0.1:7", "password authentication failed", "of its URL"):
+            self.assertIn(words, str(caught.exception))
+
+    def test_one_of_ours_is_told_after_a_moment_as_what_it_is(self) -> None:
+        with self.assertRaises(StartupTimeout) as caught:
+            self.wait(FakeServer(log="no role"), probe=self.refusals())
+        message = str(caught.exception)
+        self.assertIn("has refused us for 0.05 s: FATAL: password authentication failed", message)
+        self.assertNotIn("only slow", message)
+        self.assertTrue(message.endswith("  | no role"))
+
+    def test_it_is_told_as_what_it_is_when_the_time_is_up_before(self) -> None:
+        with self.assertRaisesRegex(StartupTimeout, "has refused us for 0.01 s"):
+            self.wait(FakeServer(), probe=self.refusals(), timeout=0.01)
+
+    def test_role_that_an_image_makes_meanwhile_is_waited_for(self) -> None:
+        probe = self.refusals(failures=3)
+        self.wait(FakeServer(), probe=probe)
+        self.assertEqual(probe.calls, 4)
+
+    def test_refusals_of_an_images_first_server_don_t_count_for_the_second(self) -> None:
+        looks = iter([*[Refusal("no role")] * 3, *[OSError("connection refused")] * 30, Refusal("no role"), None])
+
+        def probe(endpoint: Endpoint) -> None:
+            if error := next(looks):
+                raise error
+
+        self.wait(FakeServer(), probe=probe)
+
+    def test_one_of_ours_that_has_ended_is_dead(self) -> None:
+        with self.assertRaises(ServerDied):
+            self.wait(FakeServer(lives=0), probe=self.refusals())
 
 
 class TimeoutTests(WaitCase):
