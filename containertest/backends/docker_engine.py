@@ -4,7 +4,7 @@ An engine of this machine is asked by `docker_plain`. `docker` and `testcontaine
 does not do. Whatever they, requests or urllib3 raise is translated by `Engine.asking`, nowhere else.
 
 Read by testcontainers, so that its documentation holds: ``DOCKER_HOST`` and ``DOCKER_TLS_VERIFY``,
-``~/.testcontainers.properties``, the current docker context, ``TESTCONTAINERS_HOST_OVERRIDE``,
+``~/.testcontainers.properties``, ``TESTCONTAINERS_HOST_OVERRIDE``,
 ``TESTCONTAINERS_CONNECTION_MODE``, ``TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX`` and ``DOCKER_AUTH_CONFIG``.
 """
 
@@ -14,14 +14,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from containertest.backends import docker_context
 from containertest.backends.docker_messages import image_remedy, named_by, no_engine, reason
 from containertest.backends.docker_plain import CONNECT_TIMEOUT, SOCKET, PlainApi, plain_socket
 from containertest.backends.docker_route import LOCAL, Route, find_route, is_local
-from containertest.errors import BackendUnavailable, ConfigError
+from containertest.errors import BackendUnavailable, ConfigError, ContainerTestError
 
 __all__ = ["Engine", "Image", "inspected", "tolerating"]
 
@@ -70,7 +72,7 @@ class Engine:
     def host(self) -> str:
         """The engine as ``DOCKER_HOST`` would name it, for another process."""
         self._connected()
-        return self._host or (f"unix://{self._plain.path}" if self._plain else _host_by_testcontainers())
+        return self._host or (f"unix://{self._plain.path}" if self._plain else _host_chosen())
 
     @property
     def route(self) -> Route:
@@ -188,13 +190,15 @@ def _plainly(host: str | None) -> PlainApi | None:
         if host is None and not is_local(api):
             return None
     except (FileNotFoundError, ConnectionRefusedError, PermissionError) as error:
-        raise BackendUnavailable(no_engine(f"unix://{path}", error)) from error
+        raise BackendUnavailable(no_engine(str(_context_of(f"unix://{path}") or f"unix://{path}"), error)) from error
     except (OSError, LookupError, TypeError, ValueError):
         return None  # it answers otherwise than expected: docker's library may know how to talk to it
     return PlainApi(path, REQUEST_TIMEOUT)
 
 
-def _host_by_testcontainers() -> str:
+def _host_chosen() -> str:
+    if context := docker_context.chosen():
+        return context.host
     from testcontainers.core.docker_client import get_docker_host
 
     return get_docker_host() or _DEFAULT
@@ -228,16 +232,31 @@ def _connect(host: str | None) -> Any:
                 super().login(self.auth)
                 self.auth = None
 
+        def host(self) -> str:
+            # The name of a machine behind ssh it takes from DOCKER_HOST only.
+            name = str(super().host())
+            return urlsplit(variables.get("DOCKER_HOST", "")).hostname or name if name == "ssh" else name
+
+    context = docker_context.chosen() if host is None else _context_of(host)
+    variables = context.variables() if context else {"DOCKER_HOST": host} if host else {}
     options: dict[str, Any] = {"timeout": CONNECT_TIMEOUT}
-    if host:
-        options["environment"] = {**os.environ, "DOCKER_HOST": host}
-        options["use_ssh_client"] = host.startswith("ssh://")
+    if variables:
+        options["environment"] = {**os.environ, **variables}
+        options["use_ssh_client"] = variables["DOCKER_HOST"].startswith("ssh://")
     try:
         client = _within(2 * CONNECT_TIMEOUT, lambda: Client(**options))
     except Exception as error:
-        raise BackendUnavailable(no_engine(host or _host_by_testcontainers(), error)) from error
+        raise BackendUnavailable(no_engine(str(context or host or _host_chosen()), error)) from error
     client.client.api.timeout = REQUEST_TIMEOUT
     return client
+
+
+def _context_of(host: str) -> docker_context.Context | None:
+    """The chosen context, if it is that of an engine which another process has noted: for its TLS files."""
+    with suppress(ContainerTestError):
+        if (context := docker_context.chosen()) and context.host == host:
+            return context
+    return None
 
 
 def _within(seconds: float, call: Callable[[], _T]) -> _T:

@@ -1,7 +1,7 @@
 """A Docker engine behind a Unix socket of this machine, asked without any library: the usual case, the fast way.
 
 `docker` and `testcontainers` take a third of a second to load, which is a good part of what a start may cost.
-They are for all else: contexts, TLS, ssh, registries, and whatever testcontainers' settings ask for.
+They are for all else: TLS, ssh, registries, and whatever testcontainers' settings ask for.
 
 Requests are HTTP/1.0: one connection each, whose end is the end of the answer. Paths have no version: the engine
 then takes its own. Source: "Docker Engine API", the methods are named as in docker's low-level client.
@@ -16,6 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from containertest.backends import docker_context
+from containertest.errors import ContainerTestError
 
 __all__ = ["SOCKET", "PlainApi", "Refused", "plain_socket"]
 
@@ -45,27 +48,25 @@ def plain_socket(host: str | None) -> str | None:
     if host is None:
         if _asks_for_more():
             return None
-        host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        host = os.environ.get("DOCKER_HOST") or _host_of_context()
     path = host.removeprefix("unix://")
     return path if path != host and path.startswith("/") else None
 
 
+def _host_of_context() -> str:
+    try:
+        context = docker_context.chosen()
+    except ContainerTestError:
+        return ""  # is told by who connects
+    return context.host if context else f"unix://{SOCKET}"
+
+
 def _asks_for_more() -> bool:
     """Whether there is anything that testcontainers or docker would heed, besides the address of a socket."""
-    harmless = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG")
+    harmless = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG")
     asking = ("DOCKER_", "TESTCONTAINERS_", "TC_HOST")
     named = any(name.startswith(asking) and name not in harmless and "RYUK" not in name for name in os.environ)
-    # HOME may be missing, or another user's that can't be looked into.
-    home = os.path.expanduser("~")
-    config = Path(os.environ.get("DOCKER_CONFIG") or Path(home, ".docker")) / "config.json"
-    return named or os.path.exists(f"{home}/.testcontainers.properties") or b"currentContext" in _content(config)
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return b""
+    return named or os.path.exists(f"{docker_context.home()}/.testcontainers.properties")
 
 
 class PlainApi:
