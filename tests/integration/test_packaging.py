@@ -60,7 +60,7 @@ class ContentTests(unittest.TestCase):
         (wheel,) = built().glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             names = {name for name in archive.namelist() if ".dist-info/" not in name}
-        self.assertEqual(names, files((".py", ".sql", ".sh", "py.typed"), PACKAGE))
+        self.assertEqual(names, files((".py", ".sql", ".sh", ".conf", "py.typed"), PACKAGE))
 
     def test_sdist_has_the_tests_too(self) -> None:
         (sdist,) = built().glob("*.tar.gz")
