@@ -100,18 +100,7 @@ VARIABLES = (
 OF_SERVICES = (Variable("", "replication", "false"),)
 
 #: Without a keyword, but heeded by each connection.
-_WITHOUT_KEYWORD = frozenset({"PGSERVICE", "PGTZ", "PGDATESTYLE", "PGGEQO"})
-
-#: Held while variables are taken out of this process' environment.
-_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+_WITHOUT_KEYWORD = tuple(it for it in VARIABLES if it.name in ("PGSERVICE", "PGTZ", "PGDATESTYLE", "PGGEQO"))
 
 
 def _in_force() -> list[Variable]:
@@ -152,21 +141,58 @@ def _neutral(variables: Iterable[Variable], given: Collection[str]) -> dict[str,
     return {it.keyword: it.neutral for it in variables if it.keyword and it.keyword not in given}
 
 
+class _Aside:
+    """The variables that are taken out of this process' environment, while somebody needs them out."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.kept: dict[str, str] = {}
+
+    def enter(self) -> None:
+        with self.lock:
+            self.users += 1
+            found = [it for it in _WITHOUT_KEYWORD if os.environ.get(it.name, it.neutral) != it.neutral]
+            self.kept.update({it.name: os.environ.pop(it.name) for it in found})
+
+    def leave(self) -> None:
+        """The last one puts them back: another thread may be in the middle of connecting."""
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.put_back()
+
+    def put_back(self) -> None:
+        for name, value in self.kept.items():
+            os.environ.setdefault(name, value)
+        self.kept = {}
+
+
+#: A process has one environment.
+_aside = _Aside()
+
+
+def _after_fork() -> None:
+    global _aside
+    _aside.put_back()
+    _aside = _Aside()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 @contextmanager
 def set_aside() -> Iterator[None]:
-    """Take the variables that have no keyword out of this process' environment for a moment, if any is in force.
+    """Take the variables that have no keyword out of this process' environment for a moment.
 
     Only these: another thread may connect at the same time by its ``PGHOST``.
     """
-    if not any(it.name in _WITHOUT_KEYWORD for it in _in_force()):
+    aside = _aside  # a child made by a fork meanwhile has another one
+    aside.enter()
+    try:
         yield
-        return
-    with _lock:
-        kept = {name: os.environ.pop(name) for name in _WITHOUT_KEYWORD if name in os.environ}
-        try:
-            yield
-        finally:
-            os.environ.update(kept)
+    finally:
+        aside.leave()
 
 
 def admission() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve(port: int) -> None:
     """Start PostgreSQL and Redis and serve until an exception, such as KeyboardInterrupt, ends it."""
     with Server(port) as server, ContainerManager(migrations=SCHEMA) as containers:
+        # So that libpq's variables for other servers, such as PGSERVICE, are out of force.
+        os.environ.update(containers.environ())
         database = Database(containers.postgres.url)
         server.set_app(create_application(database, containers.redis.client))
         print(HELP.format(url=server.url), flush=True)

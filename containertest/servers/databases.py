@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from containertest import __version__
+from containertest import __version__, libpq
 from containertest.errors import BackendUnavailable
 from containertest.processes import alive, myself
 from containertest.services import postgres
@@ -95,7 +95,8 @@ def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Call
     if migrations:
         with closing(postgres.connect(lease.endpoint, name)) as connection:
             connection.autocommit = True
-            migrations.run(connection, postgres.url(lease.endpoint, name))
+            with libpq.set_aside():
+                migrations.run(connection, postgres.url(lease.endpoint, name))
     # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
     with closing(postgres.connect(lease.endpoint, name)) as connection:
         connection.autocommit = True

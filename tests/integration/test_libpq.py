@@ -222,6 +222,30 @@ class RunTests(OtherServerCase):
         run = project.run("main.py", STATE, **self.services()[0], PGTZ="Nowhere")
         self.assertEqual((run.status, run.output.splitlines()[-1:]), (0, ["{True}"]), run.output)
 
+    def test_migrations_of_the_user_reach_our_server(self) -> None:
+        project = Project(
+            self,
+            test_it="""
+            import psycopg2
+            from containertest import ContainerManager, PostgresTestCase
+
+            def migrate(url):
+                with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+                    cursor.execute("DROP TABLE IF EXISTS customers")
+                    cursor.execute("CREATE TABLE zone AS SELECT current_setting('geqo')")
+
+            class Tests(PostgresTestCase):
+                containers = ContainerManager(redis=None, migrations=migrate)
+
+                def test_it(self):
+                    self.assertRowExists("zone", current_setting="on")
+            """,
+        )
+        for variables in (*self.services(), *self.sessions()):
+            with self.subTest(variables):
+                run = project.run(**variables)
+                self.assertEqual(run.status, 0, run.output)
+
     def test_databases_on_a_server_of_others_are_given_back(self) -> None:
         project = Project(
             self,

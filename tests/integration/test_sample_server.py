@@ -16,7 +16,9 @@ from tests.support import clean_environment, start
 
 class SampleServerTests(unittest.TestCase):
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return start(self, [sys.executable, "-m", "containertest.sample", *arguments], env=clean_environment())
+        # Variables for another server must not reach it.
+        environment = clean_environment(PGSERVICE="undefined", PGHOSTADDR="127.0.0.9", PGTZ="Nowhere")
+        return start(self, [sys.executable, "-m", "containertest.sample", *arguments], env=environment)
 
     def serving(self) -> tuple[subprocess.Popen[str], str]:
         """Start it on a free port; return the process and its URL, which it prints once it listens."""

@@ -164,6 +164,23 @@ class ConnectTests(unittest.TestCase):
         self.assertNotIn("sslmode", arguments)
         self.assertEqual(seen["PGSERVICEFILE"], "/f")
 
+    def test_last_of_several_threads_puts_the_variables_back(self) -> None:
+        with environment(PGSERVICE="prod", PGTZ="Nowhere"):
+            first, second = libpq.set_aside(), libpq.set_aside()
+            first.__enter__()
+            second.__enter__()
+            first.__exit__(None, None, None)
+            self.assertNotIn("PGSERVICE", os.environ)
+            second.__exit__(None, None, None)
+            self.assertEqual((os.environ["PGSERVICE"], os.environ["PGTZ"]), ("prod", "Nowhere"))
+
+    def test_child_made_by_a_fork_meanwhile_has_the_variables(self) -> None:
+        with environment(PGSERVICE="prod"), libpq.set_aside():
+            child = os.fork()
+            if not child:
+                os._exit(os.environ.get("PGSERVICE") != "prod")
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+
     def test_variables_are_back_after_an_error(self) -> None:
         with environment(PGSERVICE="prod"):
             with self.assertRaises(ZeroDivisionError), libpq.set_aside():
