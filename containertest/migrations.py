@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from containertest import hooks
 from containertest.errors import ConfigError, MigrationError
 from containertest.files import locate
 
@@ -130,7 +131,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _call(step: Callable[[str], object], url: str) -> None:
     try:
-        step(url)
+        hooks.finish(step(url), "the callable")
     except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
         text = f"{type(problem).__name__}: {str(problem).strip()}"
         error = MigrationError(f"migration {_name(step)} failed: {text}")
