@@ -129,6 +129,8 @@ def _filled(cursor: psycopg2.extensions.cursor, where: str, params: Any) -> str:
     if not params:
         return where
     try:
+        if "%" not in where.replace("%%", ""):
+            raise ValueError("there is no %s in it")  # psycopg2 takes no offence
         filled: bytes = cursor.mogrify(where, params)
     except (IndexError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(
