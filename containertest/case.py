@@ -96,6 +96,12 @@ class _ServerTestCase(unittest.TestCase):
         super().__init_subclass__(**kwargs)
         if cls.__module__ != __name__:
             session.announce()
+        for name in ("setUpClass", "tearDownClass"):
+            if inspect.iscoroutinefunction(getattr(cls, name)):
+                raise ConfigError(
+                    f"{cls.__name__}.{name} is a coroutine function, which unittest does not await. Make data in "
+                    "setUpTestData, which may be one, or call asyncio.run in it."
+                )
 
     # Any: an override may be a coroutine function.
     @classmethod
@@ -234,7 +240,8 @@ class _ServerTestCase(unittest.TestCase):
         def load() -> None:
             for path, folders in cls._fixtures():
                 stack.load_fixtures([path], folders)
-            hooks.finish(cls.setUpTestData(), f"{cls.__name__}.setUpTestData")
+            with hooks.none_forgotten("setUpTestData"):
+                hooks.finish(cls.setUpTestData(), f"{cls.__name__}.setUpTestData")
 
         stack.load(cls, load)
         cls.addClassCleanup(stack.layers.owner_left, cls)
@@ -453,7 +460,7 @@ def _wrapped(
     case: _ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
 ) -> Callable[..., Any]:
     """``function`` after ``first()``, with what it raises explained; a coroutine function stays one."""
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) and isinstance(case, unittest.IsolatedAsyncioTestCase):
 
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -467,7 +474,10 @@ def _wrapped(
         if first:
             first()
         try:
-            return function(*args, **kwargs)
+            returned = function(*args, **kwargs)
+            if returned is not None:
+                hooks.refuse_unrun(returned, f"{type(case).__name__}.{function.__name__}")
+            return returned
         except BaseException:
             case._explain()
 

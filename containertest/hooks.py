@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections.abc import Coroutine, Generator
+import warnings
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from containertest.errors import ConfigError
 
-__all__ = ["NOTHING", "finish"]
+__all__ = ["NOTHING", "finish", "none_forgotten", "refuse_unrun"]
 
 
 class _Nothing:
@@ -31,15 +33,54 @@ def finish(returned: object, what: str) -> None:
     """
     if returned is None or returned is NOTHING:
         return
+    _refuse_generator(returned, what)
+    if inspect.isawaitable(returned):
+        _run_here_or_in_a_thread(_awaited(returned))
+
+
+def refuse_unrun(returned: object, what: str) -> None:
+    """Raise ConfigError if a test, or a method around it, returned what nobody runs: unittest takes it as passed."""
+    _refuse_generator(returned, what)
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise ConfigError(
+            f"{what} returned what must be awaited, which unittest does not do. Make it a coroutine function (async "
+            "def) of a class that derives from unittest.IsolatedAsyncioTestCase, too."
+        )
+
+
+@contextmanager
+def none_forgotten(name: str) -> Iterator[None]:
+    """Raise ConfigError if the block makes a coroutine of a function ``name`` and does not await it.
+
+    So does a method that calls the one of its base class and takes it for a plain function. Python warns of it.
+    """
+    forgotten = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", rf"coroutine '(.*\.)?{name}' was never awaited", RuntimeWarning)
+        show = warnings.showwarning
+
+        def noted(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+            if f"{name}' was never awaited" in str(message):
+                forgotten.append(str(message))
+            else:
+                show(message, *args, **kwargs)
+
+        warnings.showwarning = noted
+        yield
+    if forgotten:
+        raise ConfigError(f"{forgotten[0]}: return what it returns, or make the caller a coroutine function, too.")
+
+
+def _refuse_generator(returned: object, what: str) -> None:
     # A function with `yield` gives a generator, under contextlib's decorators something that holds one.
     held = getattr(returned, "gen", returned)
     if inspect.isgenerator(held) or inspect.isasyncgen(held):
         raise ConfigError(
             f"{what} returned a generator, {held.__qualname__}(), of which nothing would run. Write it without yield; "
-            "what is to be undone at the end goes into addClassCleanup or tearDownModule."
+            "what is to be undone at the end goes into a cleanup."
         )
-    if inspect.isawaitable(returned):
-        _run_here_or_in_a_thread(_awaited(returned))
 
 
 async def _awaited(awaitable: Any) -> None:
