@@ -13,12 +13,13 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakSet
 
+from containertest.arguments import short
 from containertest.errors import ConfigError
 from containertest.queries.doors import Note, text
 
 __all__ = ["refuse_used", "seen", "uncounted_cursor", "unseen_cursors"]
-
 
 #: An attribute of the cursor classes that need no look: they count what they execute, or never do so.
 _OURS = "_of_containertest"
@@ -36,10 +37,11 @@ def seen(note: Note) -> Iterator[None]:
     recording = _recording_class(note)
     plain: Any = psycopg2
     connect = plain._connect
+    changed: WeakSet[Any] = WeakSet()
 
     def connect_recording(*args: Any, **kwargs: Any) -> Any:
         connection = connect(*args, **kwargs)
-        _set_cursors(connection, recording)
+        _set_cursors(connection, recording, changed)
         return connection
 
     ours: tuple[tuple[Any, type[Any]], ...] = (
@@ -50,10 +52,10 @@ def seen(note: Note) -> Iterator[None]:
         for base, klass in ours:
             for other in [other for other in base.__subclasses__() if not hasattr(other, _OURS)]:
                 stack.enter_context(_slipped_in(other, base, klass))
-        stack.callback(_give_back, recording)
+        stack.callback(_give_back, changed, recording)
         stack.enter_context(mock.patch.object(plain, "_connect", connect_recording))
         for connection in _living(extensions.connection):
-            _set_cursors(connection, recording)
+            _set_cursors(connection, recording, changed)
         yield
 
 
@@ -72,8 +74,8 @@ def refuse_used(before: dict[int, tuple[object, ...]]) -> None:
         if any(one is not other for one, other in zip(now, before.get(key, (None,) * len(now)), strict=True)):
             raise ConfigError(
                 f"assertNumQueries can't count: a psycopg2 cursor made before the block, or with cursor_factory="
-                f"psycopg2.extensions.cursor, executed statements in it, as {text(now[0], None)!r}. Make the cursor in "
-                "the block, by connection.cursor()."
+                f"psycopg2.extensions.cursor, executed statements in it, as {short(text(now[0], None))}. Make the cursor "
+                "in the block, by connection.cursor()."
             )
 
 
@@ -151,25 +153,27 @@ def _slipped_in(klass: type[Any], base: type[Any], ours: type[Any]) -> Iterator[
         klass.__bases__ = before
 
 
-def _set_cursors(connection: Any, recording: type[Any]) -> None:
+def _set_cursors(connection: Any, recording: type[Any], changed: WeakSet[Any]) -> None:
     """Have a connection of psycopg2's own class make cursors that note, unless theirs are of another class already."""
     from psycopg2 import extensions
 
     if not hasattr(connection, _OURS) and connection.cursor_factory in (None, extensions.cursor):
         connection.cursor_factory = recording
+        changed.add(connection)
 
 
-def _give_back(recording: type[Any]) -> None:
-    from psycopg2 import extensions
-
-    for connection in _living(extensions.connection):
+def _give_back(changed: WeakSet[Any], recording: type[Any]) -> None:
+    for connection in changed:
         if connection.cursor_factory is recording:
             connection.cursor_factory = None
 
 
-def _living(klass: type[Any]) -> Iterator[Any]:
+def _living(klass: type[Any]) -> list[Any]:
+    kinds = {klass}
+    while more := {below for kind in kinds for below in kind.__subclasses__()} - kinds:
+        kinds |= more
     # By type(): to ask an object itself, as isinstance does, makes a lazy one compute what it stands for.
-    return (item for item in gc.get_objects() if issubclass(type(item), klass))
+    return [item for item in gc.get_objects() if type(item) in kinds]
 
 
 def _executed(cursor: Any) -> tuple[object, ...]:
