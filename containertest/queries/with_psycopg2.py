@@ -73,9 +73,9 @@ def refuse_used(before: dict[int, tuple[object, ...]]) -> None:
         # psycopg2 makes new objects at each execution: the same text may have been executed again.
         if any(one is not other for one, other in zip(now, before.get(key, (None,) * len(now)), strict=True)):
             raise ConfigError(
-                f"assertNumQueries can't count: a psycopg2 cursor made before the block, or with cursor_factory="
-                f"psycopg2.extensions.cursor, executed statements in it, as {short(text(now[0], None))}. Make the cursor "
-                "in the block, by connection.cursor()."
+                "assertNumQueries can't count: a psycopg2 cursor made before the block, or with cursor_factory="
+                f"psycopg2.extensions.cursor, executed {short(text(now[0], None))} in it. Make the cursor in the block, by "
+                "connection.cursor()."
             )
 
 
