@@ -52,14 +52,14 @@ def find_rows(
     with _cursor(connection) as cursor:
         source = _table(cursor, table)
         types = _types(cursor, source) if any(map(_is_nested, columns.values())) else {}
-        tests = [_test(connection, name, value, types.get(name)) for name, value in columns.items()]
+        tests = [_test(cursor, name, value, types.get(name)) for name, value in columns.items()]
         query = sql.SQL("SELECT * FROM {} WHERE {} LIMIT {}").format(
             source, sql.SQL(" AND ").join(tests) if tests else sql.SQL("true"), sql.Literal(SHOWN)
         )
         try:
             # Without parameters psycopg2 leaves a % alone, in names, too.
             cursor.execute(query)
-        except (errors.UndefinedFunction, errors.DatatypeMismatch) as problem:
+        except (errors.UndefinedFunction, errors.DatatypeMismatch, errors.CannotCoerce) as problem:
             raise TypeError(_not_comparable(table, columns, problem)) from problem
         return _dicts(cursor)
 
@@ -142,8 +142,8 @@ def _filled(cursor: psycopg2.extensions.cursor, where: str, params: Any) -> str:
     return filled.decode(extensions.encodings[cursor.connection.encoding])
 
 
-def _test(connection: psycopg2.extensions.connection, name: str, value: Any, kind: int | None) -> Any:
-    """The condition that a column has a value."""
+def _test(cursor: psycopg2.extensions.cursor, name: str, value: Any, kind: int | None) -> Any:
+    """The condition that a column, of the type ``kind`` where that is known, has a value."""
     import psycopg2
     from psycopg2 import extras, sql
 
@@ -153,10 +153,14 @@ def _test(connection: psycopg2.extensions.connection, name: str, value: Any, kin
         text = value if isinstance(value, extras.Json) else extras.Json(value)
         return sql.SQL("{}::jsonb IS NOT DISTINCT FROM {}::jsonb").format(column, sql.Literal(text))
     try:
-        literal = sql.SQL(sql.Literal(value).as_string(connection))
+        literal: sql.Composable = sql.SQL(sql.Literal(value).as_string(cursor))
     except psycopg2.Error as problem:
         said = f"column {name!r} can't be compared with {arguments.short(value)}: {_not_adapted(problem)}"
         raise TypeError(said) from problem
+    if kind is not None and _is_nested(value):
+        # A list of str is a text[] to PostgreSQL, which it does not compare with a varchar[].
+        cursor.execute("SELECT format_type(%s, NULL)", (kind,))
+        literal = sql.SQL("{}::{}").format(literal, sql.SQL(cursor.fetchall()[0][0]))
     return sql.SQL("{} IS NOT DISTINCT FROM {}").format(column, literal)
 
 

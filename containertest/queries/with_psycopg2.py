@@ -19,7 +19,7 @@ from containertest.arguments import short
 from containertest.errors import ConfigError
 from containertest.queries.doors import Note, text
 
-__all__ = ["refuse_used", "seen", "uncounted_cursor", "unseen_cursors"]
+__all__ = ["is_counting", "refuse_used", "seen", "uncounted_cursor", "unseen_cursors"]
 
 #: An attribute of the cursor classes that need no look: they count what they execute, or never do so.
 _OURS = "_of_containertest"
@@ -73,18 +73,23 @@ def refuse_used(before: dict[int, tuple[object, ...]]) -> None:
         # psycopg2 makes new objects at each execution: the same text may have been executed again.
         if any(one is not other for one, other in zip(now, before.get(key, (None,) * len(now)), strict=True)):
             raise ConfigError(
-                "assertNumQueries can't count: a psycopg2 cursor made before the block, or with cursor_factory="
-                f"psycopg2.extensions.cursor, executed {short(text(now[0], None))} in it. Make the cursor in the block, by "
-                "connection.cursor()."
+                f"assertNumQueries can't count {short(text(now[0], None))}, executed in the block by a psycopg2 cursor "
+                "that was made before it, or with cursor_factory=psycopg2.extensions.cursor. Make the cursor in the "
+                "block, by connection.cursor()."
             )
 
 
 @functools.cache
 def uncounted_cursor() -> type[Any]:
-    """A class as psycopg2's own, for what our assertions execute: that never counts."""
+    """A class as psycopg2's own, for what this library executes: that never counts."""
     from psycopg2.extensions import cursor
 
     return type("cursor", (cursor,), {"__slots__": (), _OURS: True})
+
+
+def is_counting(cursor_class: object) -> bool:
+    """Whether a connection's ``cursor_factory`` was set here, and will be given back."""
+    return hasattr(cursor_class, _OURS)
 
 
 @functools.cache

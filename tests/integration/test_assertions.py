@@ -207,11 +207,12 @@ class ValueTests(Assertions):
         super().setUp()
         self.run_sql(
             "CREATE TABLE t (i int, n numeric, f float8, s text, b bytea, d date, u uuid, o bool, js json, jb jsonb,"
-            " a int[], x text[])"
+            " a int[], x text[], v varchar(9)[], us uuid[])"
         )
         self.run_sql(
             "INSERT INTO t VALUES (1, 1.5, 'NaN', 'naïve ✓ \"%%s\" \\', '\\x00ff', '2026-01-02',"
-            " '00000000-0000-0000-0000-000000000001', true, '{\"a\": [1, {\"b\": null}]}', '[]', '{1,2}', '{}')"
+            " '00000000-0000-0000-0000-000000000001', true, '{\"a\": [1, {\"b\": null}]}', '[]', '{1,2}', '{}',"
+            " '{a,NULL}', '{00000000-0000-0000-0000-000000000001}')"
         )
 
     def test_values_of_many_types_are_found(self) -> None:
@@ -232,6 +233,8 @@ class ValueTests(Assertions):
             ("jb", "[]", "{}"),
             ("a", [1, 2], [2, 1]),
             ("x", [], ["%s"]),
+            ("v", ["a", None], ["a"]),
+            ("us", ["00000000-0000-0000-0000-000000000001"], []),
         ):
             with self.subTest(column, value=value):
                 if value is None:
@@ -246,7 +249,7 @@ class ValueTests(Assertions):
             ("s", 5, "operator does not exist: text = integer"),
             ("a", (1, 2), "a list for an array"),
             ("i", object(), "'i' can't be compared with .*can't adapt"),
-            ("u", uuid.UUID(int=1), "Give it as a str, or register an adapter"),
+            ("u", frozenset({1}), "Give it as a str, or register an adapter"),
             ("i", {"a": 1}, "can't adapt type 'dict'"),
         ):
             self.raises(TypeError, words, self.case.assertRowExists, "t", **{column: value})

@@ -174,7 +174,7 @@ class Psycopg2Tests(Queries):
             cursor.execute(query)
             with self.case.assertNumQueries(0):
                 pass  # it is there, but nobody uses it
-            with self.subTest(query), self.assertRaisesRegex(ConfigError, "made before the block.*SELECT 1"):
+            with self.subTest(query), self.assertRaisesRegex(ConfigError, "SELECT 1.*made before it"):
                 with self.case.assertNumQueries(0):
                     cursor.execute(query)
         kept = []
@@ -184,6 +184,16 @@ class Psycopg2Tests(Queries):
 
     def test_what_our_own_assertions_execute_does_not_count(self) -> None:
         self.counted(lambda: self.case.assertRowCount("t", 0))
+
+    def test_reset_in_the_block_does_not_count(self) -> None:
+        for change in ("SELECT 1", "CREATE TABLE made ()"):  # after the latter the shared connection is a new one
+            with self.subTest(change), self.case.assertNumQueries(3):
+                self.case.db.cursor().execute(change)
+                self.case.reset_database()
+                self.case.db.cursor().execute(ONE)
+                self.old().cursor().execute(ONE)
+            self.case.reset_database()
+            self.assertIsNone(self.case.db.cursor_factory)
 
     def test_recordings_may_overlap_in_any_order(self) -> None:
         first, second = self.case.assertNumQueries(2), self.case.assertNumQueries(2)
