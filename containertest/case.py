@@ -96,12 +96,6 @@ class _ServerTestCase(unittest.TestCase):
         super().__init_subclass__(**kwargs)
         if cls.__module__ != __name__:
             session.announce()
-        for name in ("setUpClass", "tearDownClass"):
-            if inspect.iscoroutinefunction(getattr(cls, name)):
-                raise ConfigError(
-                    f"{cls.__name__}.{name} is a coroutine function, which unittest does not await. Make data in "
-                    "setUpTestData, which may be one, or call asyncio.run in it."
-                )
 
     # Any: an override may be a coroutine function.
     @classmethod
@@ -126,7 +120,7 @@ class _ServerTestCase(unittest.TestCase):
         Usually ``setUpModule`` has done so; some runners leave it out (unittest-parallel with ``--level test``).
         """
         manager = cls.containers or default_manager(cls._needs_postgres, cls._needs_redis)
-        if isinstance(manager, (str, type)):
+        if isinstance(manager, (str, type)) or not hasattr(manager, "start"):
             raise ConfigError(f"{cls.__name__}.containers is {manager!r}, but must be a ContainerManager(…) or None.")
         return manager.start() if start else manager
 
@@ -249,6 +243,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def _has_data(cls) -> bool:
         if "_with_data" not in cls.__dict__:
+            _refuse_what_is_not_awaited(cls)
             own = not _is_empty(cls, "setUpTestData")
             cls._with_data = own or any(klass.__dict__.get("fixtures") for klass in cls.__mro__)
         return cls._with_data
@@ -290,6 +285,23 @@ class _ServerTestCase(unittest.TestCase):
     def unique_key(cls, prefix: str = "test") -> str:
         """A key or name that no other test, worker or run uses, as in "test:9f1c…"."""
         return f"{prefix}:{uuid.uuid4().hex}"
+
+
+def _refuse_what_is_not_awaited(cls: type[_ServerTestCase]) -> None:
+    """Raise ConfigError for a coroutine function that unittest calls without awaiting it, or never calls."""
+    module = sys.modules.get(cls.__module__)
+    of_module = [(module, name) for name in ("setUpModule", "tearDownModule")]
+    for owner, name in (*of_module, (cls, "setUpClass"), (cls, "tearDownClass")):
+        if inspect.iscoroutinefunction(getattr(owner, name, None)):
+            raise ConfigError(
+                f"{getattr(owner, '__name__', '')}.{name} is a coroutine function, which unittest does not await. Make "
+                "data in setUpTestData, which may be one, or call asyncio.run in it."
+            )
+    for name in ("asyncSetUp", "asyncTearDown"):
+        if hasattr(cls, name) and not issubclass(cls, unittest.IsolatedAsyncioTestCase):
+            raise ConfigError(
+                f"{cls.__name__}.{name} is never called: derive the class from unittest.IsolatedAsyncioTestCase, too."
+            )
 
 
 def _listed(klass: type, fixtures: object) -> Sequence[Any]:

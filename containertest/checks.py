@@ -36,8 +36,7 @@ def count_rows(
         if where is not None:
             query = sql.SQL("{} WHERE {}").format(query, sql.SQL(_filled(cursor, where, params)))
         cursor.execute(query)
-        found: int = cursor.fetchall()[0][0]
-        return found
+        return int(cursor.fetchall()[0][0])
 
 
 def find_rows(
@@ -54,7 +53,7 @@ def find_rows(
         types = _types(cursor, source) if any(map(_is_nested, columns.values())) else {}
         tests = [_test(cursor, name, value, types.get(name)) for name, value in columns.items()]
         query = sql.SQL("SELECT * FROM {} WHERE {} LIMIT {}").format(
-            source, sql.SQL(" AND ").join(tests) if tests else sql.SQL("true"), sql.Literal(SHOWN)
+            source, sql.SQL(" AND ").join(tests) if tests else sql.SQL("true"), sql.SQL(str(SHOWN))
         )
         try:
             # Without parameters psycopg2 leaves a % alone, in names, too.
@@ -69,7 +68,7 @@ def some_rows(connection: psycopg2.extensions.connection, table: str) -> str:
     from psycopg2 import sql
 
     with _cursor(connection) as cursor:
-        cursor.execute(sql.SQL("SELECT * FROM {} LIMIT {}").format(_table(cursor, table), sql.Literal(SHOWN + 1)))
+        cursor.execute(sql.SQL("SELECT * FROM {} LIMIT {}").format(_table(cursor, table), sql.SQL(str(SHOWN + 1))))
         rows = _dicts(cursor)
     if not rows:
         return f"{table} is empty."
@@ -159,7 +158,7 @@ def _test(cursor: psycopg2.extensions.cursor, name: str, value: Any, kind: int |
         raise TypeError(said) from problem
     if kind is not None and _is_nested(value):
         # A list of str is a text[] to PostgreSQL, which it does not compare with a varchar[].
-        cursor.execute("SELECT format_type(%s, NULL)", (kind,))
+        cursor.execute(f"SELECT format_type({kind}, NULL)")
         literal = sql.SQL("{}::{}").format(literal, sql.SQL(cursor.fetchall()[0][0]))
     return sql.SQL("{} IS NOT DISTINCT FROM {}").format(column, literal)
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
+import traceback
+import types
 import unittest
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ClassVar
+from unittest import mock
 
 import asyncpg
 
@@ -329,8 +334,11 @@ class MigrationTests(Hooks):
             await asyncio.sleep(0)
             raise KeyError("the error itself")
 
-        with self.assertRaisesRegex(MigrationError, "broken failed: KeyError: 'the error itself'"):
-            self.started(broken)
+        for migrations in (broken, lambda url: broken(url)):
+            with self.assertRaisesRegex(MigrationError, "failed: KeyError: 'the error itself'") as caught:
+                self.started(migrations)
+            cause = caught.exception.__cause__
+            self.assertEqual([frame.name for frame in traceback.extract_tb(cause and cause.__traceback__)], ["broken"])
 
     def test_what_has_a_yield_is_refused(self) -> None:
         def generator(url: str) -> Iterator[None]:
@@ -360,13 +368,40 @@ class MigrationTests(Hooks):
 class CoroutinesInPlainClassesTests(Hooks):
     """unittest calls them, and awaits nothing: the test would be green."""
 
-    def test_class_hooks_are_refused_where_the_class_is_made(self) -> None:
-        async def hook(cls: Any) -> None:
+    def test_hooks_of_the_class_and_of_its_module_are_refused(self) -> None:
+        async def hook(*_: Any) -> None:
             pass
 
         for name in ("setUpClass", "tearDownClass"):
-            with self.subTest(name), self.assertRaisesRegex(ConfigError, f"Users.{name} is a coroutine function"):
-                type("Users", (self.Base,), {name: classmethod(hook)})
+            with self.subTest(name), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made = type("Users", (self.Base,), {name: classmethod(hook), "test": lambda case: None})
+                self.refused(made, f"ConfigError: Users.{name} is a coroutine function")
+        for name in ("setUpModule", "tearDownModule"):
+            module = types.ModuleType("users")
+            setattr(module, name, hook)
+            with self.subTest(name), mock.patch.dict(sys.modules, users=module), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's own, of the coroutine that unittest does not await
+                made = type("Users", (self.Base,), {"__module__": "users", "test": lambda case: None})
+                self.refused(made, f"ConfigError: users.{name} is a coroutine function")
+
+    def test_asynchronous_set_up_that_nobody_calls_is_refused(self) -> None:
+        async def hook(case: Any) -> None:
+            pass
+
+        for name in ("asyncSetUp", "asyncTearDown"):
+            with self.subTest(name):
+                made = type("Users", (self.Base,), {name: hook, "test": lambda case: None})
+                self.refused(made, f"ConfigError: Users.{name} is never called")
+
+    def test_manager_that_is_none_is_refused(self) -> None:
+        async def containers() -> ContainerManager:
+            return self.containers
+
+        for given in (containers, [self.containers], 5):
+            with self.subTest(given):
+                made = type("Users", (PostgresTestCase,), {"containers": given, "test": lambda case: None})
+                self.refused(made, "ConfigError: Users.containers is", "must be a ContainerManager")
 
     def test_tests_and_what_is_around_them_are_refused(self) -> None:
         async def coroutine(case: Any) -> None:
