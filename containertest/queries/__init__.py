@@ -51,7 +51,7 @@ def record() -> Iterator[list[str]]:
     queries: list[str] = []
     _refuse_unseen_drivers()
     with _recorded(queries):
-        before = with_psycopg2.unseen_cursors()
+        before = with_psycopg2.begin(_note)
         yield queries
         with_psycopg2.refuse_used(before)
     _refuse_unseen_drivers()

@@ -19,10 +19,13 @@ from containertest.arguments import short
 from containertest.errors import ConfigError
 from containertest.queries.doors import Note, text
 
-__all__ = ["is_counting", "refuse_used", "seen", "uncounted_cursor", "unseen_cursors"]
+__all__ = ["begin", "is_counting", "refuse_used", "seen", "uncounted_cursor"]
 
 #: An attribute of the cursor classes that need no look: they count what they execute, or never do so.
 _OURS = "_of_containertest"
+
+#: The connections whose cursors were given a class of ours, as long as there is a recording in this process.
+_changed: WeakSet[Any] = WeakSet()
 
 
 @contextmanager
@@ -37,11 +40,10 @@ def seen(note: Note) -> Iterator[None]:
     recording = _recording_class(note)
     plain: Any = psycopg2
     connect = plain._connect
-    changed: WeakSet[Any] = WeakSet()
 
     def connect_recording(*args: Any, **kwargs: Any) -> Any:
         connection = connect(*args, **kwargs)
-        _set_cursors(connection, recording, changed)
+        _set_cursors(connection, recording)
         return connection
 
     ours: tuple[tuple[Any, type[Any]], ...] = (
@@ -52,24 +54,31 @@ def seen(note: Note) -> Iterator[None]:
         for base, klass in ours:
             for other in [other for other in base.__subclasses__() if not hasattr(other, _OURS)]:
                 stack.enter_context(_slipped_in(other, base, klass))
-        stack.callback(_give_back, changed, recording)
+        stack.callback(_give_back, recording)
         stack.enter_context(mock.patch.object(plain, "_connect", connect_recording))
-        for connection in _living(extensions.connection):
-            _set_cursors(connection, recording, changed)
         yield
 
 
-def unseen_cursors() -> dict[int, tuple[object, ...]]:
-    """By its id, what each cursor that can't be seen has executed last."""
+def begin(note: Note) -> dict[int, tuple[object, ...]]:
+    """Have the connections that are there noted, too.
+
+    :return: by its id, what each cursor that can't be seen has executed last, for `refuse_used`.
+    """
     from psycopg2 import extensions
 
-    cursors = _living(extensions.cursor)
-    return {id(cursor): _executed(cursor) for cursor in cursors if not hasattr(cursor, _OURS)}
+    # In one look: there may be a million objects.
+    found = _living(extensions.connection, extensions.cursor)
+    for connection in found:
+        if isinstance(connection, extensions.connection):
+            _set_cursors(connection, _recording_class(note))
+    return _unseen(found)
 
 
 def refuse_used(before: dict[int, tuple[object, ...]]) -> None:
     """Raise ConfigError if a cursor that can't be seen has executed something since ``before``."""
-    for key, now in unseen_cursors().items():
+    from psycopg2 import extensions
+
+    for key, now in _unseen(_living(extensions.cursor)).items():
         # psycopg2 makes new objects at each execution: the same text may have been executed again.
         if any(one is not other for one, other in zip(now, before.get(key, (None,) * len(now)), strict=True)):
             raise ConfigError(
@@ -158,28 +167,32 @@ def _slipped_in(klass: type[Any], base: type[Any], ours: type[Any]) -> Iterator[
         klass.__bases__ = before
 
 
-def _set_cursors(connection: Any, recording: type[Any], changed: WeakSet[Any]) -> None:
+def _set_cursors(connection: Any, recording: type[Any]) -> None:
     """Have a connection of psycopg2's own class make cursors that note, unless theirs are of another class already."""
     from psycopg2 import extensions
 
     if not hasattr(connection, _OURS) and connection.cursor_factory in (None, extensions.cursor):
         connection.cursor_factory = recording
-        changed.add(connection)
+        _changed.add(connection)
 
 
-def _give_back(changed: WeakSet[Any], recording: type[Any]) -> None:
-    for connection in changed:
+def _give_back(recording: type[Any]) -> None:
+    for connection in _changed:
         if connection.cursor_factory is recording:
             connection.cursor_factory = None
+    _changed.clear()
 
 
-def _living(klass: type[Any]) -> list[Any]:
-    kinds = {klass}
+def _living(*classes: type[Any]) -> list[Any]:
+    kinds = set(classes)
     while more := {below for kind in kinds for below in kind.__subclasses__()} - kinds:
         kinds |= more
     # By type(): to ask an object itself, as isinstance does, makes a lazy one compute what it stands for.
     return [item for item in gc.get_objects() if type(item) in kinds]
 
 
-def _executed(cursor: Any) -> tuple[object, ...]:
-    return cursor.query, cursor.statusmessage
+def _unseen(objects: list[Any]) -> dict[int, tuple[object, ...]]:
+    from psycopg2 import extensions
+
+    cursors = (item for item in objects if isinstance(item, extensions.cursor) and not hasattr(item, _OURS))
+    return {id(cursor): (cursor.query, cursor.statusmessage) for cursor in cursors}
