@@ -2,7 +2,8 @@
 
 No two drivers have the same hook for that, and most have none. So while a recording is on, the methods by which code
 executes a statement are replaced by ones that note its text first: on the classes of the driver, so that connections,
-cursors and pools that exist already are seen as well. Each driver has a module of its own here.
+cursors and pools that exist already are seen as well. Each driver has a module of its own here. Not seen is a method
+of a psycopg 3 cursor or an asyncpg connection that was taken from it before and kept, as in ``run = cursor.execute``.
 
 What counts is what code executes, as with Django's method of the same name: each call of ``execute``, ``executemany``,
 ``copy`` and the like is one statement. The BEGIN, COMMIT, ROLLBACK and RESET that a driver sends by itself don't
