@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
-from containertest import checks, queries, session
+from containertest import arguments, checks, hooks, queries, session
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.files import working_folders
@@ -32,6 +32,9 @@ log = logging.getLogger("containertest")
 
 #: By this name unittest and pytest know the modules whose frames they leave out of tracebacks.
 __unittest = True
+
+#: So many statements, and so many characters of each, are in the message of assertNumQueries.
+STATEMENTS, STATEMENT = 100, 1000
 
 T = TypeVar("T")
 
@@ -94,13 +97,16 @@ class _ServerTestCase(unittest.TestCase):
         if cls.__module__ != __name__:
             session.announce()
 
+    # Any: an override may be a coroutine function.
     @classmethod
-    def setUpTestData(cls) -> None:
+    def setUpTestData(cls) -> Any:
         """Override it to make data once for the whole class: they become part of its tests' baseline.
 
         Runs after the fixtures; has ``cls.db``, ``cls.redis`` and ``cls.load_fixtures``. A subclass that also
-        wants its base class's data calls ``super().setUpTestData()``.
+        wants its base class's data calls ``super().setUpTestData()``. A coroutine function is run to its end, in an
+        event loop of its own: what it opens in that loop can't be used by the tests.
         """
+        return hooks.NOTHING
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -114,7 +120,7 @@ class _ServerTestCase(unittest.TestCase):
         Usually ``setUpModule`` has done so; some runners leave it out (unittest-parallel with ``--level test``).
         """
         manager = cls.containers or default_manager(cls._needs_postgres, cls._needs_redis)
-        if isinstance(manager, (str, type)):
+        if isinstance(manager, (str, type)) or not hasattr(manager, "start"):
             raise ConfigError(f"{cls.__name__}.containers is {manager!r}, but must be a ContainerManager(…) or None.")
         return manager.start() if start else manager
 
@@ -228,7 +234,8 @@ class _ServerTestCase(unittest.TestCase):
         def load() -> None:
             for path, folders in cls._fixtures():
                 stack.load_fixtures([path], folders)
-            cls.setUpTestData()
+            with hooks.none_forgotten("setUpTestData"):
+                hooks.finish(cls.setUpTestData(), f"{cls.__name__}.setUpTestData")
 
         stack.load(cls, load)
         cls.addClassCleanup(stack.layers.owner_left, cls)
@@ -236,6 +243,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def _has_data(cls) -> bool:
         if "_with_data" not in cls.__dict__:
+            _refuse_what_is_not_awaited(cls)
             own = not _is_empty(cls, "setUpTestData")
             cls._with_data = own or any(klass.__dict__.get("fixtures") for klass in cls.__mro__)
         return cls._with_data
@@ -246,7 +254,7 @@ class _ServerTestCase(unittest.TestCase):
         seen = set()
         for klass in reversed(cls.__mro__):
             named = klass.__dict__.get("fixtures") or ()
-            for path in [named] if isinstance(named, (str, os.PathLike)) else named:
+            for path in _listed(klass, named):
                 if str(path) not in seen:
                     seen.add(str(path))
                     yield path, cls._folders(klass)
@@ -277,6 +285,34 @@ class _ServerTestCase(unittest.TestCase):
     def unique_key(cls, prefix: str = "test") -> str:
         """A key or name that no other test, worker or run uses, as in "test:9f1c…"."""
         return f"{prefix}:{uuid.uuid4().hex}"
+
+
+def _refuse_what_is_not_awaited(cls: type[_ServerTestCase]) -> None:
+    """Raise ConfigError for a coroutine function that unittest calls without awaiting it, or never calls."""
+    module = sys.modules.get(cls.__module__)
+    of_module = [(module, name) for name in ("setUpModule", "tearDownModule")]
+    for owner, name in (*of_module, (cls, "setUpClass"), (cls, "tearDownClass")):
+        if inspect.iscoroutinefunction(getattr(owner, name, None)):
+            raise ConfigError(
+                f"{getattr(owner, '__name__', '')}.{name} is a coroutine function, which unittest does not await. Make "
+                "data in setUpTestData, which may be one, or call asyncio.run in it."
+            )
+    for name in ("asyncSetUp", "asyncTearDown"):
+        if hasattr(cls, name) and not issubclass(cls, unittest.IsolatedAsyncioTestCase):
+            raise ConfigError(
+                f"{cls.__name__}.{name} is never called: derive the class from unittest.IsolatedAsyncioTestCase, too."
+            )
+
+
+def _listed(klass: type, fixtures: object) -> Sequence[Any]:
+    if isinstance(fixtures, (str, os.PathLike)):
+        return [fixtures]
+    if not isinstance(fixtures, (list, tuple)):
+        raise ConfigError(
+            f"{klass.__name__}.fixtures is {arguments.short(fixtures)}, but must be a list of paths, as in "
+            '["users.sql"]; what is to be called goes into setUpTestData.'
+        )
+    return fixtures
 
 
 _NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
@@ -325,11 +361,12 @@ class _WithPostgres(_ServerTestCase):
         :param table: the name as PostgreSQL stores it, not quoted; ``schema.table`` for one off the search path.
         :param params: for the ``%s`` in ``where``; without any, a ``%`` stands for itself.
         """
+        n = arguments.count(n, "n")
         found = checks.count_rows(self.db, table, where, params)
         if found != n:
-            condition = f" where {where} {params or ''}".rstrip() if where else ""
+            condition = f" where {where} {arguments.short(params) if params else ''}".rstrip() if where else ""
             rows = checks.some_rows(self.db, table)
-            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n!r}. {rows}"))
+            self.fail(self._formatMessage(msg, f"{table} has {found} rows{condition}, not {n}. {rows}"))
 
     @_columns_of_any_name
     def assertRowExists(self, table: str, /, **columns: Any) -> None:
@@ -344,19 +381,29 @@ class _WithPostgres(_ServerTestCase):
     def assertNoRow(self, table: str, /, **columns: Any) -> None:
         """Fail if ``table`` has a row with these values; None stands for NULL. See `assertRowExists`."""
         if rows := checks.find_rows(self.db, table, columns):
-            self.fail(f"{table} has a row with {_values(columns)}:\n  {rows[0]}")
+            self.fail(f"{table} has a row with {_values(columns)}:\n  {checks.shown(rows[0])}")
 
     @contextmanager
     def assertNumQueries(self, n: int) -> Iterator[list[str]]:
-        """Fail unless the block executes ``n`` statements through psycopg2, on whichever connection of this process.
+        """Fail unless the block executes ``n`` statements, on whichever connection of this process.
+
+        Those of psycopg2, psycopg 3 and asyncpg count, and so whatever goes through SQLAlchemy or Django. Each call of
+        ``execute``, ``executemany``, ``copy``, ``fetch`` (asyncpg's) and the like is one, even if it fails, and whether
+        the code under test makes it, an ORM (as a SAVEPOINT) or a pool (as a ping). The BEGIN, COMMIT and ROLLBACK that
+        a driver sends by itself don't count; ``execute("COMMIT")`` does. What other processes send does not.
 
         Yields the list of the statements.
+
+        :raises ConfigError: if another driver for PostgreSQL is loaded, or a psycopg2 cursor that was made before the
+            block is used in it: their statements can't be counted.
         """
+        n = arguments.count(n, "n")
         with queries.record() as executed:
             yield executed
         if len(executed) != n:
-            listed = "".join(f"\n  {number}. {query}" for number, query in enumerate(executed, 1))
-            self.fail(f"{len(executed)} queries were executed, not {n}.{listed}")
+            shown = [f"\n  {number}. {query[:STATEMENT]}" for number, query in enumerate(executed[:STATEMENTS], 1)]
+            more = f"\n  … and {len(executed) - STATEMENTS} more" if len(executed) > STATEMENTS else ""
+            self.fail(f"{len(executed)} queries were executed, not {n}.{''.join(shown)}{more}")
 
 
 class _WithRedis(_ServerTestCase):
@@ -375,22 +422,23 @@ class _WithRedis(_ServerTestCase):
     def assertKeyExists(self, key: str | bytes) -> None:
         """Fail unless Redis has ``key``."""
         if not checks.key_state(self.redis, key)[0]:
-            self.fail(f"Redis has no key {key!r}. {checks.some_keys(self.redis)}")
+            self.fail(f"Redis has no key {arguments.short(key)}. {checks.some_keys(self.redis)}")
 
     def assertNoKey(self, key: str | bytes) -> None:
         """Fail if Redis has ``key``."""
         exists, left = checks.key_state(self.redis, key)
         if exists:
-            self.fail(f"Redis has the key {key!r} ({checks.expiry(left)}).")
+            self.fail(f"Redis has the key {arguments.short(key)} ({checks.expiry(left)}).")
 
     def assertKeyExpires(self, key: str | bytes, within: float | None = None) -> None:
         """Fail unless ``key`` exists and has an expiry, ``within`` so many seconds from now if given."""
+        within = arguments.seconds(within, "within")
         exists, left = checks.key_state(self.redis, key)
         if not exists:
-            self.fail(f"Redis has no key {key!r}. {checks.some_keys(self.redis)}")
+            self.fail(f"Redis has no key {arguments.short(key)}. {checks.some_keys(self.redis)}")
         if left < 0 or (within is not None and left > within * 1000):
             wanted = "" if within is None else f" within {within:g} s"
-            self.fail(f"Redis' key {key!r} should expire{wanted}, but {checks.expiry(left)}.")
+            self.fail(f"Redis' key {arguments.short(key)} should expire{wanted}, but {checks.expiry(left)}.")
 
 
 class IntegrationTestCase(_WithPostgres, _WithRedis):
@@ -417,14 +465,14 @@ def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
 
 
 def _values(columns: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in columns.items()) or "any values"
+    return ", ".join(f"{name}={arguments.short(value)}" for name, value in columns.items()) or "any values"
 
 
 def _wrapped(
     case: _ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
 ) -> Callable[..., Any]:
     """``function`` after ``first()``, with what it raises explained; a coroutine function stays one."""
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) and isinstance(case, unittest.IsolatedAsyncioTestCase):
 
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -438,7 +486,10 @@ def _wrapped(
         if first:
             first()
         try:
-            return function(*args, **kwargs)
+            returned = function(*args, **kwargs)
+            if returned is not None:
+                hooks.refuse_unrun(returned, f"{type(case).__name__}.{function.__name__}")
+            return returned
         except BaseException:
             case._explain()
 

@@ -2,61 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from containertest import arguments
+from containertest.queries.with_psycopg2 import uncounted_cursor
 
 if TYPE_CHECKING:
     import psycopg2.extensions
     import redis
 
-__all__ = ["count_rows", "expiry", "find_rows", "key_state", "some_keys", "some_rows"]
+__all__ = ["count_rows", "expiry", "find_rows", "key_state", "shown", "some_keys", "some_rows"]
 
 #: How many rows a message shows.
 SHOWN = 5
 
+#: The type numbers of json and jsonb, the same in every database.
+_JSON = (114, 3802)
+
 
 def count_rows(
-    connection: psycopg2.extensions.connection, table: str, where: str | None = None, params: Sequence[Any] | Any = ()
+    connection: psycopg2.extensions.connection, table: str, where: str | None = None, params: Any = ()
 ) -> int:
-    """Count the rows of ``table`` (``schema.table`` for one off the search path) for which ``where`` holds."""
+    """Count the rows of ``table`` (``schema.table`` for one off the search path) for which ``where`` holds.
+
+    Raises TypeError or ValueError for what can't be asked.
+    """
     from psycopg2 import sql
 
-    query = sql.SQL("SELECT count(*) FROM {}").format(_name(table))
-    if where is not None:
-        query = sql.SQL("{} WHERE {}").format(query, sql.SQL(where))
-    # Without parameters psycopg2 leaves a literal % in ``where`` alone.
-    found: int = _fetch(connection, query, params or None)[0][0]
-    return found
+    where, params = arguments.condition(where), arguments.parameters(params)
+    with _cursor(connection) as cursor:
+        query = sql.SQL("SELECT count(*) FROM {}").format(_table(cursor, table))
+        if where is not None:
+            query = sql.SQL("{} WHERE {}").format(query, sql.SQL(_filled(cursor, where, params)))
+        cursor.execute(query)
+        return int(cursor.fetchall()[0][0])
 
 
 def find_rows(
     connection: psycopg2.extensions.connection, table: str, columns: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Rows of ``table`` with these values, `SHOWN` at most; None stands for NULL."""
-    from psycopg2 import sql
+    """Rows of ``table`` with these values, `SHOWN` at most; None stands for NULL.
 
-    tests = [sql.SQL("{} IS NOT DISTINCT FROM %s").format(sql.Identifier(name)) for name in columns]
-    query = sql.SQL("SELECT * FROM {} WHERE {} LIMIT {}").format(
-        _name(table), sql.SQL(" AND ").join(tests) if tests else sql.SQL("true"), sql.Literal(SHOWN)
-    )
-    return _dicts(connection, query, list(columns.values()))
+    Raises TypeError or ValueError for what can't be asked, and TypeError for what PostgreSQL can't compare.
+    """
+    from psycopg2 import errors, sql
+
+    with _cursor(connection) as cursor:
+        source = _table(cursor, table)
+        types = _types(cursor, source) if any(map(_is_nested, columns.values())) else {}
+        tests = [_test(cursor, name, value, types.get(name)) for name, value in columns.items()]
+        query = sql.SQL("SELECT * FROM {} WHERE {} LIMIT {}").format(
+            source, sql.SQL(" AND ").join(tests) if tests else sql.SQL("true"), sql.SQL(str(SHOWN))
+        )
+        try:
+            # Without parameters psycopg2 leaves a % alone, in names, too.
+            cursor.execute(query)
+        except (errors.UndefinedFunction, errors.DatatypeMismatch, errors.CannotCoerce) as problem:
+            raise TypeError(_not_comparable(table, columns, problem)) from problem
+        return _dicts(cursor)
 
 
 def some_rows(connection: psycopg2.extensions.connection, table: str) -> str:
     """The first rows of ``table``, for a message."""
     from psycopg2 import sql
 
-    query = sql.SQL("SELECT * FROM {} LIMIT {}").format(_name(table), sql.Literal(SHOWN + 1))
-    rows = _dicts(connection, query, None)
+    with _cursor(connection) as cursor:
+        cursor.execute(sql.SQL("SELECT * FROM {} LIMIT {}").format(_table(cursor, table), sql.SQL(str(SHOWN + 1))))
+        rows = _dicts(cursor)
     if not rows:
         return f"{table} is empty."
     more = "\n  …" if len(rows) > SHOWN else ""
-    return f"{table} has:\n" + "\n".join(f"  {row}" for row in rows[:SHOWN]) + more
+    return f"{table} has:\n" + "\n".join(f"  {shown(row)}" for row in rows[:SHOWN]) + more
+
+
+def shown(row: Mapping[str, Any]) -> str:
+    """A row for a message."""
+    return "{" + ", ".join(f"{name!r}: {arguments.short(value)}" for name, value in row.items()) + "}"
 
 
 def key_state(client: redis.Redis, key: str | bytes) -> tuple[bool, int]:
     """Whether ``key`` exists, and its time to live in milliseconds (-1: no expiry, -2: no key)."""
-    left: Any = client.pttl(key)
+    left: Any = client.pttl(arguments.key(key))
     return left != -2, left
 
 
@@ -68,28 +95,101 @@ def expiry(left: int) -> str:
 def some_keys(client: redis.Redis) -> str:
     """Some keys of the database, for a message."""
     keys = [key for key, _ in zip(client.scan_iter(count=SHOWN), range(SHOWN), strict=False)]
-    return f"It has {client.dbsize()} keys, such as {keys}." if keys else "It is empty."
+    examples = ", ".join(map(arguments.short, keys))
+    return f"It has {client.dbsize()} keys, such as [{examples}]." if keys else "It is empty."
 
 
-def _name(table: str) -> Any:
+def _cursor(connection: psycopg2.extensions.connection) -> psycopg2.extensions.cursor:
+    # A plain cursor: a test may have given the connection one whose rows are dicts, or one that counts queries.
+    cursor: psycopg2.extensions.cursor = connection.cursor(cursor_factory=uncounted_cursor())
+    return cursor
+
+
+def _table(cursor: psycopg2.extensions.cursor, table: str) -> Any:
+    """``schema.table``, or a table that has the dots in its name, if there is one."""
     from psycopg2 import sql
 
-    return sql.Identifier(*table.split("."))
+    parts = arguments.name(table, "the table's name").split(".")
+    ways = [(".".join(parts[:end]), ".".join(parts[end:])) for end in range(1, len(parts))]
+    possible = [sql.Identifier(*way) for way in ways if all(way)] + [sql.Identifier(table)]
+    if len(parts) > 1:
+        for identifier in possible:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (identifier.as_string(cursor),))
+            if cursor.fetchall()[0][0]:
+                return identifier
+    return possible[0]
 
 
-def _fetch(connection: psycopg2.extensions.connection, query: Any, params: Any) -> list[Any]:
-    from psycopg2.extensions import cursor as plain_cursor
+def _filled(cursor: psycopg2.extensions.cursor, where: str, params: Any) -> str:
+    """``where`` with ``params`` in it; without any, a ``%`` stands for itself."""
+    import psycopg2
+    from psycopg2 import extensions
 
-    # A plain cursor: a test may have given the connection one whose rows are dicts, or one that counts queries.
-    with connection.cursor(cursor_factory=plain_cursor) as cursor:
-        cursor.execute(query, params)
-        return cursor.fetchall()
+    if not params:
+        return where
+    try:
+        if "%" not in where.replace("%%", ""):
+            raise ValueError("there is no %s in it")  # psycopg2 takes no offence
+        filled: bytes = cursor.mogrify(where, params)
+    except (IndexError, KeyError, TypeError, ValueError) as problem:
+        raise ValueError(
+            f"where {arguments.short(where)} does not go with params {arguments.short(params)}: {problem}. There must "
+            "be one value for each %s, or one of that name for each %(name)s; a percent sign by itself is %%."
+        ) from problem
+    except psycopg2.Error as problem:
+        raise TypeError(f"params {arguments.short(params)}: {_not_adapted(problem)}") from problem
+    return filled.decode(extensions.encodings[cursor.connection.encoding])
 
 
-def _dicts(connection: psycopg2.extensions.connection, query: Any, params: Any) -> list[dict[str, Any]]:
-    from psycopg2.extensions import cursor as plain_cursor
+def _test(cursor: psycopg2.extensions.cursor, name: str, value: Any, kind: int | None) -> Any:
+    """The condition that a column, of the type ``kind`` where that is known, has a value."""
+    import psycopg2
+    from psycopg2 import extras, sql
 
-    with connection.cursor(cursor_factory=plain_cursor) as cursor:
-        cursor.execute(query, params)
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    column = sql.Identifier(arguments.name(name, "the name of a column"))
+    if kind in _JSON and _is_nested(value):
+        # By the value, not by its text: json has no operator for that.
+        text = value if isinstance(value, extras.Json) else extras.Json(value)
+        return sql.SQL("{}::jsonb IS NOT DISTINCT FROM {}::jsonb").format(column, sql.Literal(text))
+    try:
+        literal: sql.Composable = sql.SQL(sql.Literal(value).as_string(cursor))
+    except psycopg2.Error as problem:
+        said = f"column {name!r} can't be compared with {arguments.short(value)}: {_not_adapted(problem)}"
+        raise TypeError(said) from problem
+    if kind is not None and _is_nested(value):
+        # A list of str is a text[] to PostgreSQL, which it does not compare with a varchar[].
+        cursor.execute(f"SELECT format_type({kind}, NULL)")
+        literal = sql.SQL("{}::{}").format(literal, sql.SQL(cursor.fetchall()[0][0]))
+    return sql.SQL("{} IS NOT DISTINCT FROM {}").format(column, literal)
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether a value may be meant as JSON."""
+    from psycopg2.extras import Json
+
+    return isinstance(value, (dict, list, tuple, Json))
+
+
+def _types(cursor: psycopg2.extensions.cursor, source: Any) -> dict[str, int]:
+    """The types of a table's columns, by the columns' names."""
+    from psycopg2 import sql
+
+    cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(source))
+    return {column[0]: column[1] for column in cursor.description or ()}
+
+
+def _not_adapted(problem: Exception) -> str:
+    return f"{problem}. Give it as a str, or register an adapter: psycopg2.extensions.register_adapter."
+
+
+def _not_comparable(table: str, columns: Mapping[str, Any], problem: Exception) -> str:
+    said = str(problem).strip().partition("\n")[0]
+    return (
+        f"a row of {table} can't be compared with {shown(columns)}: {said}.\nGive each column a value of its own type "
+        "(a list for an array, a dict or list for json), or write a condition: assertRowCount(table, n, where, params)."
+    )
+
+
+def _dicts(cursor: psycopg2.extensions.cursor) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from containertest import hooks
 from containertest.errors import ConfigError, MigrationError
 from containertest.files import locate
 
@@ -130,13 +131,20 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _call(step: Callable[[str], object], url: str) -> None:
     try:
-        step(url)
+        hooks.finish(step(url), "the callable")
     except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
         text = f"{type(problem).__name__}: {str(problem).strip()}"
         error = MigrationError(f"migration {_name(step)} failed: {text}")
         error.cause_is_shown = True
-        own = problem.__traceback__
-        raise error from problem.with_traceback(own and own.tb_next)
+        raise error from problem.with_traceback(_from_the_callable_on(problem.__traceback__))
+
+
+def _from_the_callable_on(traceback: TracebackType | None) -> TracebackType | None:
+    """Without the frames that led to it: ours, and of the event loop that a coroutine was run in."""
+    before = (__name__, hooks.__name__, "asyncio.", "concurrent.")
+    while traceback and str(traceback.tb_frame.f_globals.get("__name__")).startswith(before):
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _name(step: object) -> str:

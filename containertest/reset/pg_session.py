@@ -7,6 +7,8 @@ from typing import Any
 
 from psycopg2 import extensions
 
+from containertest.queries.with_psycopg2 import is_counting, uncounted_cursor
+
 #: Roles and settings: what of the rows is seen, and how they are spelt, hangs on them.
 SETTINGS = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;"
 
@@ -65,7 +67,8 @@ class SessionState:
     def cursor(self, connection: Any) -> Any:
         """Return a plain cursor, the same as long as it is the same connection: a new one costs 8 µs."""
         if self._cursor is None or self._cursor.closed or self._cursor.connection is not connection:
-            self._cursor = connection.cursor(cursor_factory=extensions.cursor)
+            # It is kept: assertNumQueries must not take it for one of the test's.
+            self._cursor = connection.cursor(cursor_factory=uncounted_cursor())
         return self._cursor
 
     def reset_settings(self, connection: Any) -> None:
@@ -84,7 +87,9 @@ class SessionState:
     def remember(self, connection: Any) -> None:
         """Note how ``connection``, which is new, is."""
         self._connection = connection
-        self._attributes = ATTRIBUTES(connection)
+        isolation, readonly, deferrable, factory, encoding = ATTRIBUTES(connection)
+        # In a block of assertNumQueries a new connection has a class of its own for cursors, until the block ends.
+        self._attributes = (isolation, readonly, deferrable, None if is_counting(factory) else factory, encoding)
         self._reported = _reported(connection)
         self._adapters = (dict(connection.string_types), dict(connection.binary_types))
         self._when_new = (0, extensions.STATUS_READY, True, [], [], *self._adapters, *self._attributes)
@@ -116,7 +121,8 @@ class SessionState:
                 readonly="DEFAULT" if readonly is None else readonly,
                 deferrable="DEFAULT" if deferrable is None else deferrable,
             )
-            connection.cursor_factory = factory
+            if not is_counting(connection.cursor_factory):
+                connection.cursor_factory = factory
             if connection.encoding != encoding:
                 connection.set_client_encoding(encoding)
         for now, then in zip((connection.string_types, connection.binary_types), self._adapters, strict=True):
