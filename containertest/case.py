@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
-from containertest import checks, queries, session
+from containertest import checks, leaks, queries, session
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.files import working_folders
@@ -50,7 +50,7 @@ class _Shared(Generic[T]):
         self._get = get
         self.__doc__ = doc
 
-    def __get__(self, instance: object, owner: type[_ServerTestCase]) -> T:
+    def __get__(self, instance: object, owner: type[ServerTestCase]) -> T:
         try:
             return self._get(owner.manager(start=instance is not None))
         except NotStarted as error:
@@ -70,7 +70,7 @@ class _NotStarted:
         raise AttributeError(name) if name.startswith("_") else self._error
 
 
-class _ServerTestCase(unittest.TestCase):
+class ServerTestCase(unittest.TestCase):
     """What the public classes have in common: each test begins at the baseline.
 
     No ``super().setUp()`` is needed: the work is done around whatever the class defines.
@@ -88,6 +88,16 @@ class _ServerTestCase(unittest.TestCase):
     _with_data: ClassVar[bool]
     #: The stack that the test began with.
     _stack: Stack
+    #: Whether the test was begun by `enter`, and will be ended by `leave`.
+    _framed = False
+    #: Whether something may have been written since the baseline was there, so far by no example of hypothesis.
+    _prepared = False
+    #: Whether hypothesis has begun with its examples.
+    _in_examples = False
+    #: Whether the test runs outside of any suite, so that nobody says when its class is over.
+    _alone = False
+    #: Whether `_look_at_end_of_class` will be called for this class.
+    _looks_at_end: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -117,6 +127,20 @@ class _ServerTestCase(unittest.TestCase):
         if isinstance(manager, (str, type)):
             raise ConfigError(f"{cls.__name__}.containers is {manager!r}, but must be a ContainerManager(…) or None.")
         return manager.start() if start else manager
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the test; with the fixtures of its class and module, where no suite is there to do so.
+
+        ``unittest-parallel --level test`` calls tests so. pytest, which has its own way with these fixtures, has also
+        another kind of result.
+        """
+        result = args[0] if args else kwargs.get("result")
+        self._alone = isinstance(result, unittest.TestResult) and not getattr(result, "_testRunEntered", True)
+        if not (self._alone and _has_fixtures(type(self))):
+            return super().__call__(*args, **kwargs)
+        # A suite leaves the fixtures out that it takes for those of the test before.
+        result._previousTestClass = None  # type: ignore[union-attr]
+        return unittest.TestSuite([self]).run(result)  # type: ignore[arg-type]
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
         """Run the test, beginning at the baseline."""
@@ -159,8 +183,8 @@ class _ServerTestCase(unittest.TestCase):
             self.__dict__.pop(name, None)
             if attribute is not None:
                 self.__dict__[name] = attribute
-        if "_stack" in self.__dict__:
-            self._stack.layers.dirty = True
+        if "_stack" in self.__dict__ and not self._framed:
+            self._leave()
 
     @classmethod
     def _around(cls) -> tuple[str, ...]:
@@ -170,16 +194,80 @@ class _ServerTestCase(unittest.TestCase):
             cls._names_around = tuple(name for name in found if name == "setUp" or not _is_empty(cls, name))
         return cls._names_around
 
+    @brief
+    def setup_example(self) -> None:
+        """Called by hypothesis before each example: bring back what was there before the first one.
+
+        That is the baseline and what ``setUp`` (and pytest's fixtures) have added for this test.
+        """
+        if self._in_examples:
+            self._stack.reset_all()
+        elif self._prepared or not _is_empty(type(self), "setUp") or "asyncSetUp" in self._around():
+            self._stack.load(self, lambda: None)
+        self._in_examples = True
+
+    @brief
+    def enter(self) -> None:
+        """Begin the test before ``run`` does: for the frame of a runner that has fixtures of its own.
+
+        See `containertest.pytest_plugin`. The runner calls `leave` when all of the test is over.
+        """
+        self._enter()
+        self._framed = True
+
+    @brief
+    def leave(self) -> None:
+        """End the test that `enter` has begun, with a warning of what it has left open."""
+        try:
+            self._look()
+        finally:
+            self._leave()
+
     def _begin(self) -> None:
-        """Before ``setUp``: bring the servers to the baseline."""
+        """Before ``setUp``: bring the servers to the baseline, if that is not done yet."""
+        self._failed = self._in_examples = False
+        if not self._framed:
+            self._enter()
+            self._watch_class(self._stack)
+            # Registered first, so run last: after tearDown and the test's own cleanups.
+            if self._stack.settings.strict or self._alone or leaks.are_errors():
+                self.addCleanup(self._look)
+        if self._stack.settings.keep_failed:
+            self.addCleanup(self._keep_if_failed)
+
+    def _enter(self) -> None:
+        """Bring the servers to the baseline, and note that from here on it is this test that is to blame."""
         stack = self._stack = self._baseline()
         stack.culprit = self.id()
-        self._failed = False
-        # Registered first, so run last: after tearDown and the test's own cleanups.
-        if stack.settings.strict:
-            self.addCleanup(stack.reset_all)
-        if stack.settings.keep_failed:
-            self.addCleanup(self._keep_if_failed)
+        stack.warn = functools.partial(leaks.warn, test=self._method())
+
+    def _look(self) -> None:
+        """Warn of what the test has left open, at its end: later it could fail no more."""
+        if self._stack.settings.strict:
+            self._stack.reset_all()
+        else:
+            self._stack.layers.look()
+
+    def _leave(self) -> None:
+        """Note that the test is over, with all that belongs to it."""
+        self._stack.layers.dirty = True
+        self._stack.layers.owner_left(self)  # see setup_example
+        self._stack.warn = functools.partial(leaks.show, test=self._method())
+
+    def _method(self) -> Callable[..., Any] | None:
+        return getattr(type(self), self._testMethodName, None)
+
+    @classmethod
+    def _watch_class(cls, stack: Stack) -> None:
+        """Look also after the last test of the class; after each other one it is the next reset that looks."""
+        if not cls.__dict__.get("_looks_at_end"):
+            cls._looks_at_end = True
+            cls.addClassCleanup(cls._look_at_end_of_class, stack)
+
+    @classmethod
+    def _look_at_end_of_class(cls, stack: Stack) -> None:
+        cls._looks_at_end = False
+        stack.layers.look()
 
     def _explain(self) -> NoReturn:
         """Raise what a part of the test has raised: note a failure, tell when its cause is the death of a server."""
@@ -279,7 +367,7 @@ class _ServerTestCase(unittest.TestCase):
         return f"{prefix}:{uuid.uuid4().hex}"
 
 
-_NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
+_NO_DATA = ServerTestCase.__dict__["setUpTestData"].__func__
 
 
 def _columns_of_any_name(assertion: Callable[..., None]) -> Callable[..., None]:
@@ -295,7 +383,7 @@ def _columns_of_any_name(assertion: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-class _WithPostgres(_ServerTestCase):
+class _WithPostgres(ServerTestCase):
     """What a test does with PostgreSQL."""
 
     db: _Shared[psycopg2.extensions.connection] = _Shared(
@@ -359,7 +447,7 @@ class _WithPostgres(_ServerTestCase):
             self.fail(f"{len(executed)} queries were executed, not {n}.{listed}")
 
 
-class _WithRedis(_ServerTestCase):
+class _WithRedis(ServerTestCase):
     """What a test does with Redis."""
 
     redis: _Shared[redis.Redis] = _Shared(
@@ -409,11 +497,20 @@ class RedisTestCase(_WithRedis):
     _needs_postgres = False
 
 
-def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
-    """Whether a method is the one that does nothing, of unittest or `_ServerTestCase`."""
+def _is_empty(klass: type[ServerTestCase], name: str) -> bool:
+    """Whether a method is the one that does nothing, of unittest or `ServerTestCase`."""
     method = getattr(klass, name)
     function = getattr(method, "__func__", method)
     return function.__module__.startswith("unittest.") or function is _NO_DATA
+
+
+def _has_fixtures(klass: type[ServerTestCase]) -> bool:
+    """Whether a class or its module has something to be run around all of its tests."""
+    for name in ("setUpClass", "tearDownClass"):
+        if getattr(klass, name).__func__.__module__ not in (__name__, "unittest.case"):
+            return True
+    module = sys.modules.get(klass.__module__)
+    return hasattr(module, "setUpModule") or hasattr(module, "tearDownModule")
 
 
 def _values(columns: dict[str, Any]) -> str:
@@ -421,7 +518,7 @@ def _values(columns: dict[str, Any]) -> str:
 
 
 def _wrapped(
-    case: _ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
+    case: ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
 ) -> Callable[..., Any]:
     """``function`` after ``first()``, with what it raises explained; a coroutine function stays one."""
     if inspect.iscoroutinefunction(function):

@@ -14,6 +14,7 @@ PACKAGE = Path(containertest.__file__).parent
 
 #: From the top to the bottom. A module may import those of lower layers and of its own, never of a higher one.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("pytest_plugin",),
     ("__main__", "case", "guard", "prune", "doctor"),
     ("manager",),
     ("servers.stack",),
@@ -32,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("session", "checks", "queries"),
     ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
     ("spec",),
-    ("wait", "boundary"),
+    ("wait", "boundary", "leaks"),
     ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
 )
 
