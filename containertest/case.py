@@ -10,7 +10,7 @@ import sys
 import unittest
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
@@ -18,6 +18,7 @@ from containertest import checks, leaks, queries, session
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.files import working_folders
+from containertest.frame import Frame
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -86,17 +87,11 @@ class ServerTestCase(unittest.TestCase):
     #: What `_around` and `_has_data` have found, of each class by itself.
     _names_around: ClassVar[tuple[str, ...]]
     _with_data: ClassVar[bool]
-    #: The stack that the test began with.
-    _stack: Stack
-    #: Whether the test was begun by `enter`, and will be ended by `leave`.
-    _framed = False
-    #: Whether something may have been written since the baseline was there, so far by no example of hypothesis.
-    _prepared = False
-    #: Whether hypothesis has begun with its examples.
-    _in_examples = False
+    #: What is around the test while it runs.
+    _frame: Frame | None = None
     #: Whether the test runs outside of any suite, so that nobody says when its class is over.
     _alone = False
-    #: Whether `_look_at_end_of_class` will be called for this class.
+    #: Whether `_look_at_end` will be called for this class.
     _looks_at_end: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -115,7 +110,10 @@ class ServerTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.addClassCleanup(cls._baseline().layers.hand_on)
+        stack = cls._baseline()
+        cls.addClassCleanup(stack.layers.hand_on)
+        stack.culprit = f"{cls.__module__}.{cls.__qualname__}.setUpClass"
+        stack.warn = functools.partial(leaks.show, test=cls.setUpClass)
 
     @classmethod
     def manager(cls, *, start: bool = True) -> ContainerManager:
@@ -183,7 +181,7 @@ class ServerTestCase(unittest.TestCase):
             self.__dict__.pop(name, None)
             if attribute is not None:
                 self.__dict__[name] = attribute
-        if "_stack" in self.__dict__ and not self._framed:
+        if self._frame and not self._frame.outer:
             self._leave()
 
     @classmethod
@@ -198,90 +196,60 @@ class ServerTestCase(unittest.TestCase):
     def setup_example(self) -> None:
         """Called by hypothesis before each example: bring back what was there before the first one.
 
-        That is the baseline and what ``setUp`` (and pytest's fixtures) have added for this test.
+        That is the baseline, and what ``setUp`` and pytest's fixtures have added for this test.
         """
-        if self._in_examples:
-            self._stack.reset_all()
-        elif self._prepared or not _is_empty(type(self), "setUp") or "asyncSetUp" in self._around():
-            self._stack.load(self, lambda: None)
-        self._in_examples = True
-
-    @brief
-    def enter(self) -> None:
-        """Begin the test before ``run`` does: for the frame of a runner that has fixtures of its own.
-
-        See `containertest.pytest_plugin`. The runner calls `leave` when all of the test is over.
-        """
-        self._enter()
-        self._framed = True
-
-    @brief
-    def leave(self) -> None:
-        """End the test that `enter` has begun, with a warning of what it has left open."""
-        try:
-            self._look()
-        finally:
-            self._leave()
+        cls = type(self)
+        if self._frame:
+            self._frame.begin_example(not _is_empty(cls, "setUp") or "asyncSetUp" in cls._around())
 
     def _begin(self) -> None:
-        """Before ``setUp``: bring the servers to the baseline, if that is not done yet."""
-        self._failed = self._in_examples = False
-        if not self._framed:
-            self._enter()
-            self._watch_class(self._stack)
+        """Before ``setUp``: bring the servers to the baseline, if a runner has not done so."""
+        frame = self._frame or self._enter()
+        if not frame.outer:
+            self._watch_class(frame.stack)
             # Registered first, so run last: after tearDown and the test's own cleanups.
-            if self._stack.settings.strict or self._alone or leaks.are_errors():
-                self.addCleanup(self._look)
-        if self._stack.settings.keep_failed:
+            if frame.stack.settings.strict or self._alone or leaks.are_errors():
+                self.addCleanup(frame.look)
+        if frame.stack.settings.keep_failed:
             self.addCleanup(self._keep_if_failed)
 
-    def _enter(self) -> None:
-        """Bring the servers to the baseline, and note that from here on it is this test that is to blame."""
-        stack = self._stack = self._baseline()
-        stack.culprit = self.id()
-        stack.warn = functools.partial(leaks.warn, test=self._method())
-
-    def _look(self) -> None:
-        """Warn of what the test has left open, at its end: later it could fail no more."""
-        if self._stack.settings.strict:
-            self._stack.reset_all()
-        else:
-            self._stack.layers.look()
+    def _enter(self, *, outer: bool = False) -> Frame:
+        method = getattr(type(self), self._testMethodName, None)
+        self._frame = Frame(self._baseline(), self.id(), method, outer=outer)
+        return self._frame
 
     def _leave(self) -> None:
-        """Note that the test is over, with all that belongs to it."""
-        self._stack.layers.dirty = True
-        self._stack.layers.owner_left(self)  # see setup_example
-        self._stack.warn = functools.partial(leaks.show, test=self._method())
-
-    def _method(self) -> Callable[..., Any] | None:
-        return getattr(type(self), self._testMethodName, None)
+        if self._frame:
+            self._frame.end()
+        self._frame = None
 
     @classmethod
     def _watch_class(cls, stack: Stack) -> None:
-        """Look also after the last test of the class; after each other one it is the next reset that looks."""
+        """Look for what is left open after the last test of the class; after the others the next reset does so."""
         if not cls.__dict__.get("_looks_at_end"):
             cls._looks_at_end = True
-            cls.addClassCleanup(cls._look_at_end_of_class, stack)
+            cls.addClassCleanup(cls._look_at_end, stack)
 
     @classmethod
-    def _look_at_end_of_class(cls, stack: Stack) -> None:
+    def _look_at_end(cls, stack: Stack) -> None:
         cls._looks_at_end = False
         stack.layers.look()
 
     def _explain(self) -> NoReturn:
         """Raise what a part of the test has raised: note a failure, tell when its cause is the death of a server."""
+        frame = self._frame
         try:
-            with self._stack.watched():
+            with frame.stack.watched() if frame else nullcontext():
                 raise
         except unittest.SkipTest:
             raise
         except BaseException:
-            self._failed = True
+            if frame:
+                frame.failed = True
             raise
 
     def _keep_if_failed(self) -> None:
-        if self._failed and not self._is_expected_to_fail():
+        if self._frame and self._frame.failed and not self._is_expected_to_fail():
             self.manager().stack.keep(self.id())
 
     def _is_expected_to_fail(self) -> bool:

@@ -16,7 +16,7 @@ PACKAGE = Path(containertest.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("pytest_plugin",),
     ("__main__", "case", "guard", "prune", "doctor"),
-    ("manager",),
+    ("manager", "frame"),
     ("servers.stack",),
     ("servers.starting",),
     ("servers.parts", "servers.layers"),
