@@ -51,7 +51,7 @@ class _Shared(Generic[T]):
         self._get = get
         self.__doc__ = doc
 
-    def __get__(self, instance: object, owner: type[ServerTestCase]) -> T:
+    def __get__(self, instance: object, owner: type[_ServerTestCase]) -> T:
         try:
             return self._get(owner.manager(start=instance is not None))
         except NotStarted as error:
@@ -71,7 +71,7 @@ class _NotStarted:
         raise AttributeError(name) if name.startswith("_") else self._error
 
 
-class ServerTestCase(unittest.TestCase):
+class _ServerTestCase(unittest.TestCase):
     """What the public classes have in common: each test begins at the baseline.
 
     No ``super().setUp()`` is needed: the work is done around whatever the class defines.
@@ -136,9 +136,13 @@ class ServerTestCase(unittest.TestCase):
         self._alone = isinstance(result, unittest.TestResult) and not getattr(result, "_testRunEntered", True)
         if not (self._alone and _has_fixtures(type(self))):
             return super().__call__(*args, **kwargs)
-        # A suite leaves the fixtures out that it takes for those of the test before.
-        result._previousTestClass = None  # type: ignore[union-attr]
-        return unittest.TestSuite([self]).run(result)  # type: ignore[arg-type]
+        # A suite leaves out the fixtures of the class that came before on the same result: here that one is over.
+        alone: Any = result
+        alone._previousTestClass = None
+        try:
+            return unittest.TestSuite([self]).run(alone)
+        finally:
+            alone._previousTestClass = None
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
         """Run the test, beginning at the baseline."""
@@ -335,7 +339,7 @@ class ServerTestCase(unittest.TestCase):
         return f"{prefix}:{uuid.uuid4().hex}"
 
 
-_NO_DATA = ServerTestCase.__dict__["setUpTestData"].__func__
+_NO_DATA = _ServerTestCase.__dict__["setUpTestData"].__func__
 
 
 def _columns_of_any_name(assertion: Callable[..., None]) -> Callable[..., None]:
@@ -351,7 +355,7 @@ def _columns_of_any_name(assertion: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-class _WithPostgres(ServerTestCase):
+class _WithPostgres(_ServerTestCase):
     """What a test does with PostgreSQL."""
 
     db: _Shared[psycopg2.extensions.connection] = _Shared(
@@ -415,7 +419,7 @@ class _WithPostgres(ServerTestCase):
             self.fail(f"{len(executed)} queries were executed, not {n}.{listed}")
 
 
-class _WithRedis(ServerTestCase):
+class _WithRedis(_ServerTestCase):
     """What a test does with Redis."""
 
     redis: _Shared[redis.Redis] = _Shared(
@@ -465,14 +469,14 @@ class RedisTestCase(_WithRedis):
     _needs_postgres = False
 
 
-def _is_empty(klass: type[ServerTestCase], name: str) -> bool:
-    """Whether a method is the one that does nothing, of unittest or `ServerTestCase`."""
+def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
+    """Whether a method is the one that does nothing, of unittest or `_ServerTestCase`."""
     method = getattr(klass, name)
     function = getattr(method, "__func__", method)
     return function.__module__.startswith("unittest.") or function is _NO_DATA
 
 
-def _has_fixtures(klass: type[ServerTestCase]) -> bool:
+def _has_fixtures(klass: type[_ServerTestCase]) -> bool:
     """Whether a class or its module has something to be run around all of its tests."""
     for name in ("setUpClass", "tearDownClass"):
         if getattr(klass, name).__func__.__module__ not in (__name__, "unittest.case"):
@@ -486,7 +490,7 @@ def _values(columns: dict[str, Any]) -> str:
 
 
 def _wrapped(
-    case: ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
+    case: _ServerTestCase, function: Callable[..., Any], first: Callable[[], None] | None
 ) -> Callable[..., Any]:
     """``function`` after ``first()``, with what it raises explained; a coroutine function stays one."""
     if inspect.iscoroutinefunction(function):

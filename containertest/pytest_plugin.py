@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from containertest.case import ServerTestCase
+    from containertest.case import _ServerTestCase
     from containertest.frame import Frame
 
 #: By this name pytest knows the modules whose frames it leaves out of the tracebacks of test cases.
@@ -42,11 +42,11 @@ def _frame(item: Any) -> Frame | None:
     """The frame around a test, if it is one of ours, and not to be skipped."""
     module = sys.modules.get("containertest.case")
     klass = getattr(item, "cls", None)
-    if not (module and isinstance(klass, type) and issubclass(klass, module.ServerTestCase)):
+    if not (module and isinstance(klass, type) and issubclass(klass, module._ServerTestCase)):
         return None
     if getattr(klass, "__unittest_skip__", False) or getattr(item.obj, "__unittest_skip__", False):
         return None
-    case = item.instance
+    case: _ServerTestCase = item.instance
     if not case._frame:
         case._enter(outer=True)
         # As the item's first finalizer it is called last: after its fixtures have ended, before those of its class.
@@ -54,7 +54,7 @@ def _frame(item: Any) -> Frame | None:
     return case._frame
 
 
-def _end(item: pytest.Item, case: ServerTestCase) -> None:
+def _end(item: pytest.Item, case: _ServerTestCase) -> None:
     try:
         # With --pdb pytest has put off tearDown, which may be what closes connections.
         if case._frame and not item.config.getoption("usepdb", False):

@@ -24,7 +24,7 @@ from containertest.errors import ResetError
 from containertest.reset import pg_database, pg_others, pg_prepare
 from containertest.reset.pg_baseline import Baseline
 from containertest.reset.pg_database import Database
-from containertest.reset.pg_session import SERVER_STATE, SessionState
+from containertest.reset.pg_session import SERVER_STATE, SETTINGS, SessionState
 
 log = logging.getLogger("containertest")
 
@@ -44,6 +44,9 @@ LIMITS = (
     "but DDL in a test (CREATE, ALTER, DROP, REFRESH MATERIALIZED VIEW) is not seen, nor is what is written to the "
     "contents of a large object."
 )
+
+#: Counting sessions costs less than looking at their locks.
+BUSY = "SELECT pg_catalog.pg_stat_get_db_numbackends({0}) > 1 AND containertest.others_busy({0})"
 
 BLOATED = """
     SELECT name FROM containertest.tracked
@@ -100,7 +103,7 @@ class PostgresReset:
         try:
             connection = self._ready()
             cursor = self._session.cursor(connection)
-            cursor.execute(f"{SERVER_STATE}SELECT containertest.others_busy({self._baseline.oid})")
+            cursor.execute(f"{SETTINGS}{BUSY.format(self._baseline.oid)}")
             busy = cursor.fetchone()[0]
             self._session.set_reported(connection)
             if busy:
