@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from containertest import leaks
+from containertest.boundary import brief
 
 if TYPE_CHECKING:
     from containertest.servers.stack import Stack
@@ -48,6 +49,7 @@ class Frame:
             self.stack.load(self, lambda: None)
         self._in_examples = True
 
+    @brief
     def look(self) -> None:
         """Warn of what the test has left open, while it can still fail for that.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = ["are_errors", "show", "warn"]
 
+_PACKAGE = __file__.removesuffix("leaks.py")
 #: Python's default filters end with this one. A filter of the user's that says the same stands before them.
 _HIDDEN = ("ignore", None, ResourceWarning, None, 0)
 
@@ -22,11 +23,7 @@ def warn(text: str, test: Callable[..., Any] | None = None) -> None:
     :raises ResourceWarning: if the filters make an error of it.
     """
     with _not_hidden_by_default():
-        if code := getattr(inspect.unwrap(test) if test else None, "__code__", None):
-            module = getattr(test, "__module__", None)
-            warnings.warn_explicit(text, ResourceWarning, code.co_filename, code.co_firstlineno, module)
-        else:
-            warnings.warn(text, ResourceWarning, stacklevel=4)
+        warnings.warn_explicit(text, ResourceWarning, *_place(test))
 
 
 def show(text: str, test: Callable[..., Any] | None = None) -> None:
@@ -42,6 +39,16 @@ def show(text: str, test: Callable[..., Any] | None = None) -> None:
 def are_errors() -> bool:
     """Whether the filters may make an error of such a warning."""
     return any(action == "error" and issubclass(ResourceWarning, kind) for action, _, kind, *_ in warnings.filters)
+
+
+def _place(test: Callable[..., Any] | None) -> tuple[str, int, str | None]:
+    """File, line and module of a test, else of whoever has called this package."""
+    if code := getattr(inspect.unwrap(test) if test else None, "__code__", None):
+        return code.co_filename, code.co_firstlineno, getattr(test, "__module__", None)
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__")
 
 
 @contextmanager

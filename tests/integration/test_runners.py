@@ -280,12 +280,16 @@ class LeakTests(RunnerCase):
 
     def test_leak_as_an_error_fails_its_own_test_and_no_other(self) -> None:
         project = self.project(test_it=self.LEAK)
-        for runner in (("-m", "unittest"), PYTEST, (*PYTEST, "-n", "2"), (*PYTEST, "-p", "no:containertest")):
+        parallel = [(*PARALLEL, level) for level in ("class", "test")]
+        pytest = [PYTEST, (*PYTEST, "-n", "2"), (*PYTEST, "-p", "no:containertest")]
+        for runner in (("-m", "unittest"), *parallel, *pytest):
             option = ("-W", "error")
             with self.subTest(runner):
                 run = self.run_in(project, *((*runner, *option) if "pytest" in runner else (*option, *runner)))
                 self.assertNotEqual(run.status, 0)
-                failed = re.findall(r"^(?:ERROR|FAILED|FAIL):? (?:test_it.py::Tests::)?(test_\w+)", run.output, re.M)
+                failed = re.findall(
+                    r"^(?:(?:ERROR|FAILED):? (?:test_it.py::Tests::)?)?(test_\w+) [(-]", run.output, re.M
+                )
                 self.assertEqual(sorted(failed), [f"test_{name}" for name in self.LINES], run.output)
                 if "unittest" in runner:
                     self.assertNotIn("containertest/", run.output)

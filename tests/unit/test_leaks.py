@@ -69,6 +69,11 @@ class WarnTests(unittest.TestCase):
             with self.subTest(test=test), self.assertWarns(ResourceWarning):
                 leaks.warn("left open", test)
 
+    def test_without_a_test_it_is_whoever_has_called_the_library(self) -> None:
+        with self.assertWarns(ResourceWarning) as caught:
+            leaks.show("left open")
+        self.assertEqual(caught.filename, __file__)
+
     def test_filters_that_may_make_an_error_of_it_are_known(self) -> None:
         for kind, expected in ((Warning, True), (ResourceWarning, True), (DeprecationWarning, False)):
             with self.subTest(kind), warnings.catch_warnings():
