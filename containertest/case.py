@@ -10,14 +10,15 @@ import sys
 import unittest
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, cast
 
-from containertest import arguments, checks, hooks, queries, session
+from containertest import arguments, checks, hooks, leaks, queries, session
 from containertest.boundary import brief
 from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.files import working_folders
+from containertest.frame import Frame
 from containertest.manager import ContainerManager, default_manager
 
 if TYPE_CHECKING:
@@ -89,8 +90,12 @@ class _ServerTestCase(unittest.TestCase):
     #: What `_around` and `_has_data` have found, of each class by itself.
     _names_around: ClassVar[tuple[str, ...]]
     _with_data: ClassVar[bool]
-    #: The stack that the test began with.
-    _stack: Stack
+    #: What is around the test while it runs.
+    _frame: Frame | None = None
+    #: Whether the test runs outside of any suite, so that nobody says when its class is over.
+    _alone = False
+    #: Whether `_look_at_end` will be called for this class.
+    _looks_at_end: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -111,7 +116,10 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.addClassCleanup(cls._baseline().layers.hand_on)
+        stack = cls._baseline()
+        cls.addClassCleanup(stack.layers.hand_on)
+        stack.culprit = f"{cls.__module__}.{cls.__qualname__}.setUpClass"
+        stack.warn = functools.partial(leaks.show, test=cls.setUpClass)
 
     @classmethod
     def manager(cls, *, start: bool = True) -> ContainerManager:
@@ -123,6 +131,24 @@ class _ServerTestCase(unittest.TestCase):
         if isinstance(manager, (str, type)) or not hasattr(manager, "start"):
             raise ConfigError(f"{cls.__name__}.containers is {manager!r}, but must be a ContainerManager(…) or None.")
         return manager.start() if start else manager
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the test; with the fixtures of its class and module, where no suite is there to do so.
+
+        ``unittest-parallel --level test`` calls tests so. pytest, which has its own way with these fixtures, has also
+        another kind of result.
+        """
+        result = args[0] if args else kwargs.get("result")
+        self._alone = isinstance(result, unittest.TestResult) and not getattr(result, "_testRunEntered", True)
+        if not (self._alone and _has_fixtures(type(self))):
+            return super().__call__(*args, **kwargs)
+        # A suite leaves out the fixtures of the class that came before on the same result: here that one is over.
+        alone: Any = result
+        alone._previousTestClass = None
+        try:
+            return unittest.TestSuite([self]).run(alone)
+        finally:
+            alone._previousTestClass = None
 
     def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
         """Run the test, beginning at the baseline."""
@@ -165,8 +191,8 @@ class _ServerTestCase(unittest.TestCase):
             self.__dict__.pop(name, None)
             if attribute is not None:
                 self.__dict__[name] = attribute
-        if "_stack" in self.__dict__:
-            self._stack.layers.dirty = True
+        if self._frame and not self._frame.outer:
+            self._leave()
 
     @classmethod
     def _around(cls) -> tuple[str, ...]:
@@ -176,30 +202,64 @@ class _ServerTestCase(unittest.TestCase):
             cls._names_around = tuple(name for name in found if name == "setUp" or not _is_empty(cls, name))
         return cls._names_around
 
+    @brief
+    def setup_example(self) -> None:
+        """Called by hypothesis before each example: bring back what was there before the first one.
+
+        That is the baseline, and what ``setUp`` and pytest's fixtures have added for this test.
+        """
+        cls = type(self)
+        if self._frame:
+            self._frame.begin_example(not _is_empty(cls, "setUp") or "asyncSetUp" in cls._around())
+
     def _begin(self) -> None:
-        """Before ``setUp``: bring the servers to the baseline."""
-        stack = self._stack = self._baseline()
-        stack.culprit = self.id()
-        self._failed = False
-        # Registered first, so run last: after tearDown and the test's own cleanups.
-        if stack.settings.strict:
-            self.addCleanup(stack.reset_all)
-        if stack.settings.keep_failed:
+        """Before ``setUp``: bring the servers to the baseline, if a runner has not done so."""
+        frame = self._frame or self._enter()
+        if not frame.outer:
+            self._watch_class(frame.stack)
+            # Registered first, so run last: after tearDown and the test's own cleanups.
+            if frame.stack.settings.strict or self._alone or leaks.are_errors():
+                self.addCleanup(frame.look)
+        if frame.stack.settings.keep_failed:
             self.addCleanup(self._keep_if_failed)
+
+    def _enter(self, *, outer: bool = False) -> Frame:
+        method = getattr(type(self), self._testMethodName, None)
+        self._frame = Frame(self._baseline(), self.id(), method, outer=outer)
+        return self._frame
+
+    def _leave(self) -> None:
+        if self._frame:
+            self._frame.end()
+        self._frame = None
+
+    @classmethod
+    def _watch_class(cls, stack: Stack) -> None:
+        """Look for what is left open after the last test of the class; after the others the next reset does so."""
+        if not cls.__dict__.get("_looks_at_end"):
+            cls._looks_at_end = True
+            cls.addClassCleanup(cls._look_at_end, stack)
+
+    @classmethod
+    def _look_at_end(cls, stack: Stack) -> None:
+        cls._looks_at_end = False
+        stack.layers.look()
 
     def _explain(self) -> NoReturn:
         """Raise what a part of the test has raised: note a failure, tell when its cause is the death of a server."""
+        frame = self._frame
         try:
-            with self._stack.watched():
+            with frame.stack.watched() if frame else nullcontext():
                 raise
         except unittest.SkipTest:
             raise
         except BaseException:
-            self._failed = True
+            if frame:
+                frame.failed = True
             raise
 
     def _keep_if_failed(self) -> None:
-        if self._failed and not self._is_expected_to_fail():
+        if self._frame and self._frame.failed and not self._is_expected_to_fail():
             self.manager().stack.keep(self.id())
 
     def _is_expected_to_fail(self) -> bool:
@@ -462,6 +522,15 @@ def _is_empty(klass: type[_ServerTestCase], name: str) -> bool:
     method = getattr(klass, name)
     function = getattr(method, "__func__", method)
     return function.__module__.startswith("unittest.") or function is _NO_DATA
+
+
+def _has_fixtures(klass: type[_ServerTestCase]) -> bool:
+    """Whether a class or its module has something to be run around all of its tests."""
+    for name in ("setUpClass", "tearDownClass"):
+        if getattr(klass, name).__func__.__module__ not in (__name__, "unittest.case"):
+            return True
+    module = sys.modules.get(klass.__module__)
+    return hasattr(module, "setUpModule") or hasattr(module, "tearDownModule")
 
 
 def _values(columns: dict[str, Any]) -> str:

@@ -9,20 +9,24 @@ is cloned anew from the template. pg_install.sql has the details.
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
 
+from containertest import leaks
 from containertest.errors import ResetError
 from containertest.reset import pg_database, pg_others, pg_prepare
 from containertest.reset.pg_baseline import Baseline
 from containertest.reset.pg_database import Database
-from containertest.reset.pg_session import SERVER_STATE, SessionState
+from containertest.reset.pg_session import SERVER_STATE, SETTINGS, SessionState
+
+log = logging.getLogger("containertest")
 
 __all__ = ["Database", "PostgresReset", "prepare_template"]
 
@@ -40,6 +44,9 @@ LIMITS = (
     "but DDL in a test (CREATE, ALTER, DROP, REFRESH MATERIALIZED VIEW) is not seen, nor is what is written to the "
     "contents of a large object."
 )
+
+#: Counting sessions costs less than looking at their locks.
+BUSY = "SELECT pg_catalog.pg_stat_get_db_numbackends({0}) > 1 AND containertest.others_busy({0})"
 
 BLOATED = """
     SELECT name FROM containertest.tracked
@@ -75,15 +82,36 @@ class PostgresReset:
             if cursor.fetchone()[0] != 2:
                 warnings.warn(LIMITS, RuntimeWarning, stacklevel=2)
 
-    def reset(self, culprit: str = "") -> None:
+    def reset(self, culprit: str = "", warn: Callable[[str], None] = leaks.warn) -> None:
         """Bring back the current baseline.
 
         A session that was left in a transaction or holding locks is ended, with a ``ResourceWarning`` that names
         ``culprit``, the test that ran before; in strict mode with a ``ResetError``, after the reset is done.
         Also raises ``ResetError`` when the baseline can't be brought back.
+
+        :param warn: gives the warning.
         """
         self._baseline.mend()
-        self._finish(self._bring_back(), culprit or "the code before this reset")
+        self._finish(self._bring_back(), culprit, warn)
+
+    def end_leftovers(self, culprit: str = "", warn: Callable[[str], None] = leaks.warn) -> None:
+        """End such sessions, as `reset` does, but leave all data as they are.
+
+        What goes wrong here is left to the next reset, which can mend it.
+        """
+        leftovers: list[pg_others.Leftover] = []
+        try:
+            connection = self._ready()
+            cursor = self._session.cursor(connection)
+            cursor.execute(f"{SETTINGS}{BUSY.format(self._baseline.oid)}")
+            busy = cursor.fetchone()[0]
+            self._session.set_reported(connection)
+            if busy:
+                leftovers = self._end_others(connection)
+        except (psycopg2.Error, ResetError):
+            log.debug("Nothing could be said of the connections that %s left", culprit, exc_info=True)
+        if leftovers:
+            self._report(leftovers, culprit or "the code before this look", warn)
 
     def snapshot(self, *, base: bool = False) -> None:
         """Make what is there now the baseline; with ``base`` the one that `restore` goes back to.
@@ -99,10 +127,13 @@ class PostgresReset:
             pg_database.roll_back_prepared(self._database)
             self._baseline.snapshot(base=base)
         if leftovers:
-            self._report(leftovers, "the code before this snapshot")
+            self._report(leftovers, "the code before this snapshot", leaks.warn)
 
-    def restore(self, *, everything: bool = False) -> None:
-        """Bring back the base, with ``everything`` the template, and forget what snapshots laid over it."""
+    def restore(self, culprit: str = "", warn: Callable[[str], None] = leaks.warn, *, everything: bool = False) -> None:
+        """Bring back the base, with ``everything`` the template, and forget what snapshots laid over it.
+
+        :param culprit: as for `reset`, and so is ``warn``.
+        """
         with self._baseline.changing():
             if self._baseline.is_over(everything=everything):
                 # In a transaction that a test has left, what is done would be rolled back with it.
@@ -111,17 +142,17 @@ class PostgresReset:
                 self._baseline.forget_snapshot(everything=everything)
             leftovers = self._bring_back()
             self._baseline.lay_base()
-        self._finish(leftovers, "the code before this reset")
+        self._finish(leftovers, culprit, warn)
 
     def renew(self) -> None:
         """Make the database anew, at its baseline, as when somebody has taken it away."""
         self._baseline.clone("it was taken away")
 
-    def _finish(self, leftovers: list[pg_others.Leftover], culprit: str) -> None:
+    def _finish(self, leftovers: list[pg_others.Leftover], culprit: str, warn: Callable[[str], None]) -> None:
         if self._deleted > TIDY_AFTER:
             self._tidy()
         if leftovers:
-            self._report(leftovers, culprit)
+            self._report(leftovers, culprit or "the code before this reset", warn)
 
     @contextmanager
     def _explained(self, text: str) -> Iterator[None]:
@@ -205,11 +236,11 @@ class PostgresReset:
             pg_others.end(cursor, leftovers)
         return leftovers
 
-    def _report(self, leftovers: list[pg_others.Leftover], culprit: str) -> None:
+    def _report(self, leftovers: list[pg_others.Leftover], culprit: str, warn: Callable[[str], None]) -> None:
         message = "\n".join(f"{culprit}: {leftover}" for leftover in leftovers)
         if self._strict:
             raise ResetError(f"{message}\nClose the connection, or end its transaction, before the test ends.")
-        warnings.warn(f"{message}; it was ended", ResourceWarning, stacklevel=3)
+        warn(f"{message}; it was ended")
 
     def _tidy(self) -> None:
         self._deleted = 0

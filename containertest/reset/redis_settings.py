@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
+
+from containertest import leaks
 
 from .redis_commands import ACL, CONFIG, DEBUG, FUNCTIONS, SCRIPTS
 from .redis_keys import check
@@ -132,11 +133,9 @@ def _scripts(wanted: Settings, now: Settings) -> list[Command]:
     if not wanted.scripts:
         return [("SCRIPT", "FLUSH")]
     if now.scripts < wanted.scripts:
-        warnings.warn(
+        leaks.show(
             "A test ran SCRIPT FLUSH. The scripts of the baseline can't be read back from Redis, so EVALSHA will "
-            "not find them; redis-py's register_script() loads them anew by itself.",
-            ResourceWarning,
-            stacklevel=2,
+            "not find them; redis-py's register_script() loads them anew by itself."
         )
     return []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = ["Layers"]
 
 
@@ -11,7 +13,9 @@ class Layers:
     And whether those who made them have gone since: then they are to be left out before the baseline's next use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], None] = lambda: None) -> None:
+        #: Ends what a test has left open, with a warning. To be called when the test, or its class, is over.
+        self.look = look
         #: The test class whose data are there, or are being loaded; None: there are none.
         self.owner: object = None
         #: Whether a test has run since the baseline was brought back.
@@ -85,5 +89,5 @@ class Layers:
     def lose(self) -> bool:
         """Note that the servers are gone, with all data; whether there was a snapshot."""
         lost = self._snapshot
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self.look)  # type: ignore[misc]
         return lost

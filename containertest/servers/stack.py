@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from containertest import libpq
+from containertest import leaks, libpq
 from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ResetError, ServerDied
 from containertest.servers import death
 from containertest.servers.layers import Layers
@@ -71,9 +71,11 @@ class Stack:
         self.key, self.settings = wanted.key, wanted.settings
         self._wanted = wanted
         #: Whose data the present baseline has.
-        self.layers = Layers()
+        self.layers = Layers(self.end_leftovers)
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
+        #: Warns of what the test has left open.
+        self.warn: Callable[[str], None] = leaks.warn
         #: Seconds to wait for the backend itself to come back, as when a Docker engine is restarted.
         self._patience = wanted.settings.startup_timeout
         self._postgres: PostgresPart | None = None
@@ -138,7 +140,12 @@ class Stack:
         _ = self.postgres
         if self._postgres and (resetting := self._postgres.reset):
             with self.watched():
-                self._in_spite_of_a_crash(lambda: resetting.reset(self.culprit))
+                self._in_spite_of_a_crash(lambda: resetting.reset(self.culprit, self.warn))
+
+    def end_leftovers(self) -> None:
+        """End the connections that the test left in a transaction or holding locks, with a warning of each."""
+        if self._postgres and (resetting := self._postgres.reset):
+            resetting.end_leftovers(self.culprit, self.warn)
 
     def _in_spite_of_a_crash(self, bring_back: Callable[[], None]) -> None:
         from containertest.reset.pg_baseline import TemplateLost
@@ -243,7 +250,7 @@ class Stack:
             if self._redis:
                 self._redis.reset.restore(everything=everything)
             if self._postgres and (resetting := self._postgres.reset):
-                self._in_spite_of_a_crash(lambda: resetting.restore(everything=everything))
+                self._in_spite_of_a_crash(lambda: resetting.restore(self.culprit, self.warn, everything=everything))
         self.layers.left_out()
 
     def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:

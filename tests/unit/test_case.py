@@ -446,6 +446,70 @@ class StrictTests(CaseCase):
         self.assertEqual(len(run_case(Tests).errors), 1)
 
 
+class SuiteTests(CaseCase):
+    """A test that is called outside of any suite, as ``unittest-parallel --level test`` does it."""
+
+    def test_fixtures_of_the_class_run_once_however_the_test_is_run(self) -> None:
+        class Tests(self.base(unittest.IsolatedAsyncioTestCase)):  # type: ignore[misc]
+            @classmethod
+            def setUpClass(cls) -> None:
+                super().setUpClass()
+                self.calls.append("setUpClass")
+                cls.addClassCleanup(self.calls.append, "cleanup")
+
+            @classmethod
+            def tearDownClass(cls) -> None:
+                self.calls.append("tearDownClass")
+
+            async def test(self) -> None:
+                self.note("test")
+
+        around = ["reset", "setUpClass", "reset", "test", "tearDownClass", "cleanup"]
+        result = unittest.TestResult()
+        for run in (Tests("test"), Tests("test"), unittest.TestSuite([Tests("test")])):
+            with self.subTest(run=run):
+                self.calls.clear()
+                run(result)
+                self.assertEqual(self.calls, around)
+        self.assertEqual((result.testsRun, result.errors), (3, []))
+
+    def test_result_that_is_not_unittests_says_that_another_runner_has_the_fixtures(self) -> None:
+        class Tests(self.base()):  # type: ignore[misc]
+            @classmethod
+            def setUpClass(cls) -> None:
+                self.calls.append("setUpClass")
+
+            def test(self) -> None: ...
+
+        Tests("test")(mock.Mock(spec=["startTest", "stopTest", "addSuccess"]))
+        self.assertEqual(self.calls, ["reset"])
+
+
+class ExampleTests(CaseCase):
+    """What hypothesis calls before each example."""
+
+    def examples(self, case: Any) -> list[str]:
+        """The calls of a test that has three examples."""
+        case.test = lambda test: [test.setup_example() for _ in range(3)] and None
+        self.passes(case, "test")
+        return self.calls
+
+    def test_first_example_needs_no_second_reset(self) -> None:
+        self.assertEqual(self.examples(self.base())[1:], ["reset"] * 3)
+
+    def test_what_setUp_has_made_is_there_in_each_example_and_not_in_the_next_test(self) -> None:
+        class Tests(self.base()):  # type: ignore[misc]
+            def setUp(self) -> None:
+                self.note("setUp")
+
+            def test_next(self) -> None: ...
+
+        self.assertEqual(self.examples(Tests)[1:], ["reset", "setUp", "snapshot", "reset", "reset"])
+        self.calls.clear()
+        self.passes(Tests, "test_next")
+        self.assertEqual(self.calls[0], "restore")
+
+
 class AttributeTests(CaseCase):
     def test_db_and_redis_are_the_managers(self) -> None:
         case = self.base()

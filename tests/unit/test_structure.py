@@ -14,8 +14,9 @@ PACKAGE = Path(containertest.__file__).parent
 
 #: From the top to the bottom. A module may import those of lower layers and of its own, never of a higher one.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("pytest_plugin",),
     ("__main__", "case", "guard", "prune", "doctor"),
-    ("manager",),
+    ("manager", "frame"),
     ("servers.stack",),
     ("servers.starting",),
     ("servers.parts", "servers.layers"),
@@ -33,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("queries", "arguments", "hooks"),
     ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
     ("spec",),
-    ("wait", "boundary"),
+    ("wait", "boundary", "leaks"),
     ("libpq",),
     ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
 )
