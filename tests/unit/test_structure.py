@@ -30,8 +30,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("fixtures", "migrations", "redisdata", "sql.runner"),
     ("session", "checks", "queries"),
-    ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
-    ("spec",),
+    ("state",),
+    ("services", "backends", "sql.script", "sql.message", "files", "settings", "identity"),
+    ("spec", "trust", "processes"),
     ("wait", "boundary"),
     ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
 )
