@@ -58,8 +58,8 @@ __all__ = [
 #: What is added to the name of a run's folder of which only files are left to be removed.
 GONE = ".gone"
 
-#: Files that are locked as long as somebody needs the run.
-LOCKS = ("alive", "state.lock", "guard.lock")
+#: Files without which a run has no end.
+FILES = ("alive", "state.lock", "guard.lock", "guard.log")
 
 #: Seconds that a second guard gets to begin its work, when the first one has died.
 GUARD_TIMEOUT = 30
@@ -274,8 +274,8 @@ def _hold(identity: str) -> tuple[Path, int]:
             with contextlib.suppress(FileExistsError):
                 name.mkdir(mode=0o700)
             folder = name.resolve()
-            for lock in LOCKS:
-                _remove_unless_file(folder / lock)
+            for each in FILES:
+                _remove_unless_file(folder / each)
             file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
@@ -446,7 +446,7 @@ def _bury(folder: Path) -> bool:
 
 def _is_dead(folder: Path) -> bool:
     """Whether the run in ``folder`` had neither a living process nor a guard; it has a guard then."""
-    for name in LOCKS:
+    for name in FILES:
         _remove_unless_file(folder / name)
         os.close(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     if not free(folder / "alive"):
@@ -456,7 +456,7 @@ def _is_dead(folder: Path) -> bool:
 
 
 def _remove_unless_file(path: Path) -> None:
-    """Remove what is where a lock belongs, but is no file, or can't be opened: nobody holds it."""
+    """Remove what is where a file belongs, but is none, or can't be opened: nobody holds a lock on it."""
     with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o600 != 0o600:

@@ -36,6 +36,8 @@ def empty_state(root: Process) -> State:
     }
 
 
+#: What is added to a state later.
+_ADDED = {"prune": False, "failed": 0.0}
 #: What an entry of ``servers`` has, by its kinds; see `containertest.servers.leases`.
 _SERVER = {"backend": "", "handle": "", "endpoint": {}, "users": [], "templates": {}, "databases": {}}
 
@@ -51,7 +53,9 @@ def read_state(folder: Path) -> State:
     :raises OSError: if it can't be read now, as where too many files are open.
     """
     try:
-        found = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        # A pipe would have nobody who writes to it.
+        with open(os.open(folder / "state.json", os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as file:
+            found = json.load(file)
     except FileNotFoundError:
         return {}
     except (IsADirectoryError, PermissionError, ValueError, RecursionError):
@@ -62,7 +66,8 @@ def read_state(folder: Path) -> State:
 def _sound(found: Any) -> State:
     state = empty_state([])
     if isinstance(found, dict):
-        state |= {key: value for key, value in found.items() if key not in state or _is_like(value, state[key])}
+        examples = {**state, **_ADDED}
+        state |= {key: value for key, value in found.items() if _is_like(value, examples.get(key, value))}
     state["root"] = state["root"] if _is_process(state["root"]) else []
     state["servers"] = {key: entry for key, entry in state["servers"].items() if _is_server(entry)}
     state["handles"] = {key: handle for key, handle in state["handles"].items() if _is_handle(handle)}
