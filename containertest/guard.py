@@ -21,7 +21,7 @@ from typing import Any
 
 from containertest import backends
 from containertest.errors import BackendUnavailable, ContainerTestError
-from containertest.processes import alive
+from containertest.processes import alive, default_signals
 from containertest.servers import borrowed
 from containertest.session import Session, State, bury, read_state, remove_base
 from containertest.wait import now
@@ -41,6 +41,7 @@ LONGEST_PAUSE = 2.0
 def main(folder: Path, lock: int) -> None:
     """Watch over the run in ``folder`` until it is over, then remove all of it."""
     os.set_inheritable(lock, False)
+    default_signals()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -41,7 +41,7 @@ ODDITIES: tuple[Callable[[Path], object], ...] = (
     lambda run: [(run / name).unlink() for name in ("alive", "state.lock")],
     lambda run: [become(run / name, Path.mkdir) for name in ("alive", "state.lock", "guard.lock")],
     lambda run: [become(run / name, os.mkfifo) for name in ("alive", "state.json", "guard.log")],
-    lambda run: [become(run / name, lambda path: path.symlink_to("/nowhere/at/all")) for name in ("alive", "state.json")],
+    lambda run: [become(run / name, lead_nowhere) for name in ("alive", "state.json")],
     lambda run: [(run / name).chmod(0) for name in ("alive", "state.lock")],
 )  # fmt: skip
 
@@ -49,6 +49,10 @@ ODDITIES: tuple[Callable[[Path], object], ...] = (
 def become(path: Path, make: Callable[[Path], object]) -> None:
     path.unlink(missing_ok=True)
     make(path)
+
+
+def lead_nowhere(path: Path) -> None:
+    path.symlink_to("/nowhere/at/all")
 
 
 class DeadRunTests(GuardCase):
@@ -88,10 +92,10 @@ class DeadRunTests(GuardCase):
     def test_containers_of_a_damaged_state_are_looked_for_by_the_name_of_the_run(self) -> None:
         for text in ("", "[]", '{"handles": {"a": 7}}', '{"handles": {"a": {"id": "a", "backend": "broken"}}}'):
             with self.subTest(text):
-                asked: list[tuple[str, dict[str, Any]]] = []
+                asked: list[tuple[Any, ...]] = []
                 folder = self.dead_run()
                 (folder / "state.json").write_text(text)
-                with self.backend(lambda name, handles: asked.append((name, handles))):
+                with self.backend(lambda *arguments: asked.append(arguments)):  # noqa: B023
                     self.assertTrue(guard.remove_run(folder))
                 self.assertEqual(asked, [(folder.name, {})])
                 self.assertFalse(folder.exists())
