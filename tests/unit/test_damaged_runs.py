@@ -32,7 +32,7 @@ STATES = (
     '{"servers": {"postgres-x": {"backend": "external", "endpoint": {"planet": "x"}, "templates": []}}}',
     *('{"handles": {"a": []}}', '{"handles": {"a": {"id": "a"}}}', '{"handles": {"a": {"backend": 7}}}'),
     *('{"handles": {"a": {"id": "a", "backend": "local", "folder": 7}}}', '{"version": 99, "runs": {"a": "b"}}'),
-    *('{"keep_alive": "long", "idle": 1, "failed": "never"}', '{"keep_alive": NaN, "idle": true, "servers": {"x": {}}}'),
+    *('{"keep_alive": "long", "idle": 1, "failed": "never"}', '{"keep_alive": NaN, "idle": true, "servers": {"": {}}}'),
 )  # fmt: skip
 
 #: What may have become of the other files.
