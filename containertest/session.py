@@ -114,7 +114,7 @@ def _place_of_base() -> Path:
 #: What a file system or this process' limits may say at any time, whatever is written.
 UNWRITABLE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
-    errno.ENOLCK, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG,
+    errno.ENOLCK, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENOMEM, errno.EAGAIN,
 }  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _explained(path: Path) -> Iterator[None]:
         if error.errno not in UNWRITABLE:
             raise
         raise ContainerTestError(
-            f"{path} can't be written: {error.strerror}.\n"
+            f"{path} can't be used: {error.strerror}.\n"
             "Make room, raise the limit (ulimit), or set TMPDIR to a folder that this user may write to."
         ) from error
 
@@ -279,6 +279,10 @@ def _hold(identity: str) -> tuple[Path, int]:
             file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
+        except OSError:
+            with contextlib.suppress(OSError):
+                name.rmdir()
+            raise
         fcntl.flock(file, fcntl.LOCK_SH)
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(file).st_ino == os.stat(folder / "alive").st_ino:
@@ -354,7 +358,8 @@ def spawn_guard(folder: Path) -> bool:
     if lock is None:
         return False
     try:
-        _spawn(folder, lock)
+        with _explained(folder):
+            _spawn(folder, lock)
     finally:
         os.close(lock)
     return True
@@ -438,7 +443,7 @@ def _bury(folder: Path) -> bool:
             _remove_stillborn(folder)
         else:
             return _is_dead(folder)
-    except OSError as error:
+    except (OSError, ContainerTestError) as error:
         if not isinstance(error, FileNotFoundError):  # somebody else removes it at this moment
             log.warning("%s can't be removed: %s", folder, error)
     return False
