@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -287,6 +288,41 @@ class FolderTests(TemporaryFolderCase):
             with self.subTest(python), mock.patch.object(sys, "executable", python):
                 with self.assertRaisesRegex(ContainerTestError, "may not run its own Python"):
                     Session.join()
+
+    def test_what_can_not_be_written_is_told(self) -> None:
+        for number in (errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EDQUOT, errno.EIO):
+            error = OSError(number, os.strerror(number))
+            for name in ("os.mkdir", "os.open", "os.replace"):
+                with self.subTest(name, error=number), mock.patch(name, side_effect=error):
+                    with self.assertRaisesRegex(
+                        ContainerTestError, f"can't be used: {os.strerror(number)}.\nMake room"
+                    ):
+                        self.join()
+        self.assertFalse(self.base.exists(), "something of it stays")
+
+    def test_missing_temporary_folder_is_told(self) -> None:
+        with mock.patch.object(tempfile, "gettempdir", side_effect=FileNotFoundError(2, "No usable one")):
+            with self.assertRaisesRegex(
+                ContainerTestError, "no folder for temporary files: No usable one.\nSet TMPDIR"
+            ):
+                sessions.base_folder()
+
+    def test_guard_starts_though_its_log_can_not_be_written(self) -> None:
+        code = """
+            import os
+            from unittest import mock
+            from containertest.session import Session, free
+            real = os.open
+            def no_log(path, *arguments, **options):
+                if str(path).endswith("guard.log"):
+                    raise OSError(28, "No space left on device")
+                return real(path, *arguments, **options)
+            with mock.patch("os.open", no_log):
+                session = Session.join()
+            session.see_guard()
+        """
+        self.python(code)
+        self.assertTrue(eventually(lambda: not self.base.exists()))
 
     def test_joining_names_the_run_for_descendants(self) -> None:
         session = self.join()
