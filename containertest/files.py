@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[Co
         raise error(f"{what}: {path!r} is not the path of a file; several are named one by one.")
     candidates = list(dict.fromkeys(Path(folder, path) for folder in folders or [Path()]))
     for candidate in candidates:
-        if candidate.exists():
+        # Not Path.exists(), which raises an error for a name that is too long, or in a folder closed to this user.
+        if os.path.exists(candidate):
             return candidate
     raise error(f"{what} not found: {os.fspath(path)}\n{_looked_in(path, candidates)}{_similar(candidates)}")
 
@@ -57,8 +59,8 @@ def _looked_in(path: str | os.PathLike[str], candidates: list[Path]) -> str:
 def _similar(candidates: list[Path]) -> str:
     """Say which file of those folders has nearly that name."""
     for candidate in candidates:
-        if candidate.parent.is_dir():
-            names = sorted(entry.name for entry in candidate.parent.iterdir())
+        with contextlib.suppress(OSError, ValueError):
+            names = sorted(os.listdir(candidate.parent))
             close = difflib.get_close_matches(candidate.name, names, n=1, cutoff=0.6)
             if close:
                 return f"\nDid you mean {candidate.with_name(close[0])}?"

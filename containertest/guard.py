@@ -15,14 +15,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from containertest import backends
-from containertest.processes import alive
+from containertest.errors import BackendUnavailable, ContainerTestError
+from containertest.processes import alive, default_signals
 from containertest.servers import borrowed
-from containertest.session import Session, bury, read_state, remove_base
+from containertest.session import Session, State, bury, read_state, remove_base
 from containertest.wait import now
 
 __all__ = ["main", "remove_run"]
@@ -40,6 +41,7 @@ LONGEST_PAUSE = 2.0
 def main(folder: Path, lock: int) -> None:
     """Watch over the run in ``folder`` until it is over, then remove all of it."""
     os.set_inheritable(lock, False)
+    default_signals()
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -47,7 +49,8 @@ def main(folder: Path, lock: int) -> None:
         file = os.open(folder / "alive", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    os.pwrite(lock, b"at work\n", 0)
+    with contextlib.suppress(OSError):  # as on a full disk
+        os.pwrite(lock, b"at work\n", 0)
     while True:
         _wait_for_root(read_state(folder).get("root"))
         with _exclusive(file):
@@ -89,9 +92,15 @@ def _linger_wanted(folder: Path) -> bool:
     state = read_state(folder)
     if not state.get("servers") or not (state["keep_alive"] or state["kept"]) or state.get("prune"):
         return False
-    with Session(folder, -1).state() as changing:
-        changing["idle"] = True
-    return True
+    return _note(folder, lambda changing: changing.update(idle=True))
+
+
+def _note(folder: Path, change: Callable[[State], object]) -> bool:
+    """Change the run's state; False where it can't be written, as on a full disk."""
+    with contextlib.suppress(OSError, ContainerTestError), Session(folder, -1).state() as state:
+        change(state)
+        return True
+    return False
 
 
 def _linger(folder: Path) -> None:
@@ -104,8 +113,7 @@ def _linger(folder: Path) -> None:
         state = read_state(folder)
         if not state.get("idle") or state.get("prune"):
             return
-    with Session(folder, -1).state() as changing:
-        changing["prune"] = changing["idle"]
+    _note(folder, lambda changing: changing.update(prune=changing["idle"]))
 
 
 def _remove(folder: Path) -> None:
@@ -131,9 +139,9 @@ def remove_run(folder: Path, said: set[str] | None = None) -> bool:
     failed = state.get("failed", time.time())
     problems = borrowed.give_back(state, folder.name) if time.time() - failed < FORGOTTEN else []
     for name in backends.NAMES:
-        handles = {key: handle for key, handle in state.get("handles", {}).items() if handle["backend"] == name}
-        # Without its state, all that can be done is to look for what has the run's name on it.
-        if handles or not folder.exists():
+        handles = {key: handle for key, handle in state.get("handles", {}).items() if handle.get("backend") == name}
+        # Without its state, or parts of it, all that can be done is to look for what has the run's name on it.
+        if handles or state.get("damaged") or not folder.exists():
             problems += _removed(name, folder, handles)
     if not folder.exists():
         return True
@@ -142,8 +150,7 @@ def remove_run(folder: Path, said: set[str] | None = None) -> bool:
             print(problem, file=sys.stderr, flush=True)
         said.add(problem)
     if problems:
-        with contextlib.suppress(OSError), Session(folder, -1).state() as changing:
-            changing["failed"] = failed
+        _note(folder, lambda changing: changing.update(failed=failed))
     else:
         _unlink_names(folder)
         bury(folder)
@@ -153,9 +160,27 @@ def remove_run(folder: Path, said: set[str] | None = None) -> bool:
 
 def _removed(backend: str, folder: Path, handles: dict[str, Any]) -> list[str]:
     try:
-        backends.get(backend).remove(folder.name, handles)
+        _remove_by_handles(backend, folder, handles)
+    except BackendUnavailable as error:
+        # Where nothing is known of any server there, the folder need not stay: `prune` finds what has lost its run.
+        return [traceback.format_exc()] if handles else _said(f"not looked for on {backend}: {error}")
     except Exception:
         return [traceback.format_exc()]
+    return []
+
+
+def _remove_by_handles(backend: str, folder: Path, handles: dict[str, Any]) -> None:
+    try:
+        backends.get(backend).remove(folder.name, handles)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # Handles that are damaged, or of another version.
+        _said(traceback.format_exc())
+        backends.get(backend).remove(folder.name, {})
+
+
+def _said(text: str) -> list[str]:
+    """Write to the log what is no reason to keep the run's folder."""
+    print(text, file=sys.stderr, flush=True)
     return []
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Process", "alive", "boot_id", "is_zombie_of", "myself", "started"]
+__all__ = ["Process", "alive", "boot_id", "default_signals", "has_odd_signals", "is_zombie_of", "myself", "started"]
 
 #: A process: its pid and when it started, in the kernel's own words; JSON-able. More may follow.
 Process = list[str]
@@ -54,6 +56,29 @@ def is_zombie_of(process: Process, parent: int) -> bool:
     except OSError:
         return False
     return fields[0] == "Z" and fields[1] == str(parent) and fields[19] == process[1]
+
+
+#: What Python itself ignores from its start, and gives back to the programs that it starts.
+_OF_PYTHON = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ")}
+
+
+def has_odd_signals() -> bool:
+    """Whether signals are ignored or blocked here that a program which this process starts counts on.
+
+    With SIGCHLD ignored, `initdb` takes each of its own children for failed.
+    """
+    return bool(signal.pthread_sigmask(signal.SIG_BLOCK, ())) or any(_ignored())
+
+
+def default_signals() -> None:
+    """Let no signal be ignored or blocked in this process, as `nohup`, ``&`` or a supervisor may have had it."""
+    for number in list(_ignored()):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _ignored() -> Iterator[int]:
+    return (n for n in signal.valid_signals() - _OF_PYTHON if signal.getsignal(n) is signal.SIG_IGN)
 
 
 def boot_id() -> str:

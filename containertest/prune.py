@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from containertest import backends
-from containertest.session import Session, base_folder, bury_dead_runs, folders, read_state, remove_base
+from containertest.session import Session, base_folder, bury_dead_runs, folders, guard_log, read_state, remove_base
 from containertest.wait import poll
 
 __all__ = ["everything"]
@@ -25,8 +25,8 @@ def everything() -> int:
     gone = poll(lambda: not any(run.exists() for run in runs), PATIENCE)
     for run in runs:
         print(f"{'still there' if run.exists() else 'removed'}: run {run.name}")
-        if run.exists() and (run / "guard.log").exists():
-            print((run / "guard.log").read_text(errors="replace").rstrip())
+        if run.exists() and (said := guard_log(run).rstrip()):
+            print(said)
     for name in backends.NAMES:
         module = importlib.import_module(backends.NAMES[name][0])
         for line in getattr(module, "prune", list)():

@@ -64,6 +64,10 @@ def parse(text: str, name: str) -> list[Entry]:
         raise FixtureError(f"{where}: not JSON: {problem.msg}") from None
     except _WrongError as problem:
         raise FixtureError(f"{name}: {problem}") from None
+    except RecursionError:
+        raise FixtureError(
+            f"{name}: nested too deep to be read. A key has plain values, or a list, set or hash of them."
+        ) from None
     if not isinstance(content, dict):
         raise FixtureError(f'{name}: must be one JSON object, {{"key": value, …}}')
     return [_entry(name, key, value) for key, value in content.items()]

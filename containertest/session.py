@@ -1,22 +1,26 @@
 """The servers that the processes of one run share.
 
-A run is a process and its descendants. They find each other by the run's id, which is also the name of the
-run's private folder::
+A run is a process and its descendants. They find each other by the run's id, after which the run's private folder is
+named (see `containertest.identity`)::
 
     <temporary folder>/containertest-<uid>/     mode 0700
-        <id>/
+        <name>/
             alive         every process of the run holds a shared flock on it for as long as it lives
             state.json    servers, template databases, who has which database; under the lock ``state.lock``
             guard.lock    held by the guard (see `containertest.guard`)
             *.lock        one for each thing that only one process may make
 
-The kernel drops a lock when its last holder is gone, by whatever death: that is how the guard knows.
+The kernel drops a lock when its last holder is gone, by whatever death: that is how the guard knows. In the same way
+whoever uses the state sees whether there is a guard, and so does each process at its end.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import errno
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -30,54 +34,46 @@ from pathlib import Path
 from typing import Any
 
 from containertest.errors import ContainerTestError, last_lines
-from containertest.files import working_folders
-from containertest.processes import Process, myself
+from containertest.identity import VARIABLE, XDIST, given_id, identify, name_of
+from containertest.processes import myself
+from containertest.state import State, empty_state, read_state, working_folder, write_private
+from containertest.trust import open_to_all
 from containertest.wait import poll
 
-__all__ = ["VARIABLE", "Session", "State", "announce", "base_folder", "identify", "locked"]
-
-#: The variable by which a run hands its id to its descendants.
-VARIABLE = "CONTAINERTEST_SESSION"
+__all__ = [
+    "VARIABLE",
+    "Session",
+    "State",
+    "announce",
+    "base_folder",
+    "empty_state",
+    "identify",
+    "locked",
+    "myself",
+    "read_state",
+    "working_folder",
+    "write_private",
+]
 
 #: What is added to the name of a run's folder of which only files are left to be removed.
 GONE = ".gone"
+
+#: Files without which a run has no end.
+FILES = ("alive", "state.lock", "guard.lock", "guard.log")
 
 #: Seconds that a second guard gets to begin its work, when the first one has died.
 GUARD_TIMEOUT = 30
 
 log = logging.getLogger("containertest")
 
-#: The content of ``state.json``; `empty_state` has its keys.
-State = dict[str, Any]
-
-
-def empty_state(root: Process) -> State:
-    """The state of a run that has nothing yet. ``root`` is its first process."""
-    return {
-        "root": root,
-        "where": working_folder(),
-        "keep_alive": 0.0,
-        "idle": False,
-        "kept": [],
-        "servers": {},
-        "handles": {},
-        "chosen": {},
-        "announced": [],
-    }
-
-
-def working_folder() -> str:
-    """The working folder; "" when it has been removed."""
-    return str(next(iter(working_folders()), ""))
-
 
 def base_folder() -> Path:
     """The folder of all runs of this user; made if need be.
 
-    :raises ContainerTestError: if somebody else made it first.
+    :raises ContainerTestError: if it can't be made, or if others could put another one in its place.
     """
-    folder = Path(tempfile.gettempdir()) / f"containertest-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
+    folder = _place_of_base()
+    with _explained(folder), contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     try:
         found = folder.lstat()
@@ -92,42 +88,60 @@ def base_folder() -> Path:
     return folder
 
 
+def _place_of_base() -> Path:
+    """Where the folder of all runs is to be.
+
+    Who owns the temporary folder and those above it is trusted: it is usual in containers and on CI machines that
+    these are another user's. That everybody may rename what is in them is not.
+    """
+    try:
+        top = Path(tempfile.gettempdir())
+        unsafe = open_to_all(top)
+    except OSError as error:
+        raise ContainerTestError(
+            f"There is no folder for temporary files: {error.strerror or error}.\n"
+            "Set TMPDIR to a folder that this user may write to."
+        ) from error
+    if unsafe is not None:
+        raise ContainerTestError(
+            f"{unsafe} may be written to by everybody and has no sticky bit: others could put a folder of theirs in "
+            f"the place of this user's, so the temporary folder {top} can't be trusted.\n"
+            f"Do chmod +t {unsafe}, or set TMPDIR to another folder."
+        )
+    return top / f"containertest-{os.getuid()}"
+
+
+#: What a file system or this process' limits may say at any time, whatever is written.
+UNWRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
+    errno.ENOLCK, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENOMEM, errno.EAGAIN,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say what to do where ``path`` can't be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise ContainerTestError(
+            f"{path} can't be used: {error.strerror}.\n"
+            "Make room, raise the limit (ulimit), or set TMPDIR to a folder that this user may write to."
+        ) from error
+
+
 def announce() -> None:
     """Make this process the first one of a run, unless it is in one already.
 
     Called when a manager or a test class is made, so that a process which only collects tests (the parent of
     unittest-parallel's workers) gives its children a common run.
     """
-    if VARIABLE not in os.environ and "PYTEST_XDIST_TESTRUNUID" not in os.environ:
-        os.environ[VARIABLE] = identify()[0]
-
-
-def identify() -> tuple[str, Process]:
-    """The id of the run that this process belongs to, and the run's first process."""
-    given = os.environ.get(VARIABLE, "")
-    if given.replace("-", "").isalnum():
-        pid, _, start = given.partition("-")
-        return given, [pid, start] if pid.isdigit() else myself()
-    if xdist := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
-        return f"xdist-{xdist}", _controller()
-    root = _parent() or myself()
-    return "-".join(root), root
-
-
-def _controller() -> Process:
-    """xdist's first process; this one, if that has died: who adopts its children may live as long as the machine."""
-    parent = os.getppid()
-    with contextlib.suppress(OSError):
-        if os.path.samefile(f"/proc/{parent}/exe", "/proc/self/exe"):
-            return myself(parent)
-    return myself() if parent == 1 or os.path.exists("/proc/self/exe") else myself(parent)
-
-
-def _parent() -> Process | None:
-    """The process that made this one by multiprocessing or concurrent.futures, if any."""
-    multiprocessing = sys.modules.get("multiprocessing")
-    parent = multiprocessing.parent_process() if multiprocessing else None
-    return myself(parent.pid) if parent is not None and parent.pid else None
+    if not os.environ.get(VARIABLE) and XDIST not in os.environ:
+        os.environ[VARIABLE] = given_id()[0]
+        # This process may never have servers of its own, but outlives those that have.
+        atexit.register(see_off, name_of(os.environ[VARIABLE]))
 
 
 @contextlib.contextmanager
@@ -136,7 +150,9 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
 
     Unlocked by name at the end: a child forked meanwhile has the same open file and would keep the lock.
     """
-    with open(path, "a") as file:
+    with _explained(path):
+        file = open(path, "a")  # noqa: SIM115 (closed below)
+    with file:
         os.chmod(path, 0o600)
         fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         try:
@@ -167,36 +183,44 @@ class Session:
 
         :param keep_alive: seconds that the run's servers shall stay for the next run.
         """
-        identity, root = identify()
-        folder, file = _hold(identity)
+        identity, root = given_id()
+        with _explained(base_folder()):
+            folder, file = _hold(name_of(identity))
         session = cls(folder, file)
-        os.environ.setdefault(VARIABLE, identity)
-        with session.state() as state:
-            begins = not state
-            if begins:
-                state.update(empty_state(root))
-            state["keep_alive"] = max(state["keep_alive"], keep_alive)
+        if not os.environ.get(VARIABLE):
+            os.environ[VARIABLE] = identity
         try:
-            session.guard()
+            with session.state() as state:
+                begins = not state
+                if begins:
+                    state.update(empty_state(root))
+                state["keep_alive"] = max(state["keep_alive"], keep_alive)
         except ContainerTestError:
             session.leave()
-            if begins and free(folder / "alive"):
+            if not read_state(folder) and free(folder / "alive"):
                 bury(folder)
                 remove_base(folder.parent)
             raise
+        _at_end_of_process(folder.name)
         if begins:
             bury_dead_runs()
         return session
 
     @contextlib.contextmanager
     def state(self) -> Iterator[State]:
-        """The run's state, for reading and changing; written back (atomically) when it has changed."""
+        """The run's state, for reading and changing; written back (atomically) when it has changed.
+
+        A process of the run sees to it that there is a guard, before it notes what has to be removed.
+        """
         with locked(self.folder / "state.lock"):
+            if self._alive >= 0:
+                spawn_guard(self.folder)
             state = read_state(self.folder)
             before = json.dumps(state)
             yield state
             if json.dumps(state) != before:
-                write_private(self.folder / "state.json", json.dumps(state, indent=1))
+                with _explained(self.folder):
+                    write_private(self.folder / "state.json", json.dumps(state, indent=1))
 
     def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         """The lock under which one process makes ``name`` and the others wait."""
@@ -212,11 +236,6 @@ class Session:
         with self.state() as state:
             state["handles"].pop(handle["id"], None)
 
-    def guard(self) -> None:
-        """Start a guard, unless one is at work."""
-        with locked(self.folder / "state.lock"):
-            spawn_guard(self.folder)
-
     def see_guard(self) -> None:
         """Look whether the guard still lives, which had a start's time to fail; else begin another one.
 
@@ -228,7 +247,7 @@ class Session:
         lock = self.folder / "guard.lock"
         poll(lambda: bool(lock.stat().st_size) or free(lock), GUARD_TIMEOUT)
         if free(lock):
-            said = (self.folder / "guard.log").read_text(encoding="utf-8", errors="replace")
+            said = guard_log(self.folder)
             raise ContainerTestError(
                 f"The process that removes the servers at the end, {sys.executable} -m containertest.guard, ended at "
                 f"once.\nSee that this Python works, and that there is memory for it. What it said:\n{last_lines(said)}"
@@ -239,23 +258,6 @@ class Session:
         if self._alive >= 0:
             os.close(self._alive)
             self._alive = -1
-
-
-def read_state(folder: Path) -> State:
-    """The state of the run in ``folder``; empty when it has none."""
-    try:
-        state: State = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return state
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file (mode 0600) that appears whole or not at all."""
-    temporary = path.with_suffix(".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def _hold(identity: str) -> tuple[Path, int]:
@@ -272,9 +274,15 @@ def _hold(identity: str) -> tuple[Path, int]:
             with contextlib.suppress(FileExistsError):
                 name.mkdir(mode=0o700)
             folder = name.resolve()
+            for each in FILES:
+                _remove_unless_file(folder / each)
             file = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
+        except OSError:
+            with contextlib.suppress(OSError):
+                name.rmdir()
+            raise
         fcntl.flock(file, fcntl.LOCK_SH)
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(file).st_ino == os.stat(folder / "alive").st_ino:
@@ -292,8 +300,50 @@ def bury(folder: Path) -> None:
         folder.rename(gone)
         for path in gone.iterdir():
             if path.name != "guard.lock":
-                path.unlink(missing_ok=True)
+                _remove(path)
         shutil.rmtree(gone)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder that somebody has made where a file belongs."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def guard_log(folder: Path) -> str:
+    """What the guard of the run in ``folder`` has said; "" if that can't be read."""
+    with contextlib.suppress(OSError):
+        return (folder / "guard.log").read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def see_off(name: str) -> None:
+    """At the end of a process of the run ``name``: see to it that there is a guard. Never waits for one."""
+    folder = Path(tempfile.gettempdir(), f"containertest-{os.getuid()}", name)
+    try:
+        if free(folder / "guard.lock"):
+            with locked(folder / "state.lock"):
+                spawn_guard(folder.resolve())
+    except FileNotFoundError:
+        pass  # no servers were needed, or all is removed
+    except (OSError, ContainerTestError) as error:
+        log.warning("%s\nWhat the run %s has left is removed by the next run, or by containertest prune.", error, name)
+
+
+@functools.cache
+def _at_end_of_process(name: str) -> None:
+    """Have `see_off` called at the end of this process, also where multiprocessing has made it by a fork."""
+    atexit.register(see_off, name)
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing and multiprocessing.parent_process():
+        from multiprocessing.util import Finalize
+
+        Finalize(None, see_off, args=(name,), exitpriority=0)
+
+
+os.register_at_fork(after_in_child=lambda: _at_end_of_process.cache_clear())
 
 
 def spawn_guard(folder: Path) -> bool:
@@ -303,21 +353,31 @@ def spawn_guard(folder: Path) -> bool:
     The guard is detached: no signal to a terminal or a process group hits it. Nor is it a child of this process,
     whose tests may wait for "any child": the shell that starts it in the background ends at once.
     """
+    with _explained(folder):
+        lock = _try(folder / "guard.lock")
+    if lock is None:
+        return False
+    try:
+        with _explained(folder):
+            _spawn(folder, lock)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _spawn(folder: Path, lock: int) -> None:
     # As whom this process acts, and with which capabilities, not as whom it was started.
     if not os.access(sys.executable or "", os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise ContainerTestError(
             f"This process may not run its own Python, {sys.executable!r}: nobody would remove its servers.\n"
             "Run the tests as a user who may, or with a Python that this user can reach."
         )
-    lock = _try(folder / "guard.lock")
-    if lock is None:
-        return False
     # The guard writes to it when it is at work.
     os.ftruncate(lock, 0)
     here = str(Path(__file__).resolve().parents[1])
     search = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    with open(os.open(folder / "guard.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+    with open(_open_log(folder), "ab") as log:
         # PYTHONWARNINGS=error must not make errors of the warnings of libraries that the guard loads.
         guard = [sys.executable, "-W", "ignore", "-m", "containertest.guard", str(folder), str(lock)]
         subprocess.run(
@@ -331,8 +391,14 @@ def spawn_guard(folder: Path) -> bool:
             start_new_session=True,
             check=True,
         )
-    os.close(lock)
-    return True
+
+
+def _open_log(folder: Path) -> int:
+    """Open the guard's log; one that can't be written is no reason to have no guard."""
+    try:
+        return os.open(folder / "guard.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _try(path: Path) -> int | None:
@@ -373,15 +439,33 @@ def _bury(folder: Path) -> bool:
     try:
         if folder.name.endswith(GONE):
             _finish_removal(folder)
-        elif not (folder / "state.lock").exists():
+        elif not {path.name for path in folder.iterdir()} - {"alive"}:
             _remove_stillborn(folder)
-        elif free(folder / "alive"):
-            with locked(folder / "state.lock"):
-                return free(folder / "alive") and spawn_guard(folder)
-    except OSError as error:
+        else:
+            return _is_dead(folder)
+    except (OSError, ContainerTestError) as error:
         if not isinstance(error, FileNotFoundError):  # somebody else removes it at this moment
             log.warning("%s can't be removed: %s", folder, error)
     return False
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether the run in ``folder`` had neither a living process nor a guard; it has a guard then."""
+    for name in FILES:
+        _remove_unless_file(folder / name)
+        os.close(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not free(folder / "alive"):
+        return False
+    with locked(folder / "state.lock"):
+        return free(folder / "alive") and spawn_guard(folder)
+
+
+def _remove_unless_file(path: Path) -> None:
+    """Remove what is where a file belongs, but is none, or can't be opened: nobody holds a lock on it."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_mode & 0o600 != 0o600:
+            _remove(path)
 
 
 def _finish_removal(folder: Path) -> None:
@@ -392,8 +476,6 @@ def _finish_removal(folder: Path) -> None:
 
 def _remove_stillborn(folder: Path) -> None:
     """Remove the folder of a run whose first process was killed before it made anything but ``alive``."""
-    if {path.name for path in folder.iterdir()} - {"alive"}:
-        return
     if (folder / "alive").exists():
         file = _try(folder / "alive")
         if file is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import logging.handlers
-import signal
 import sys
 import unittest
 from importlib import import_module
@@ -28,8 +27,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many modules at a time")
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
-    # A shell starts what it runs in the background with Ctrl-C ignored, and the tests' child processes inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     _say_what_the_library_logs()
     if any(not name.startswith("tests.unit") for name in given.names or ["tests"]):
         _say_what_servers_there_are()

@@ -23,7 +23,7 @@ Handle = dict[str, Any]
 class Owner:
     """The run that a server belongs to.
 
-    :param session: the run's id: letters, digits and dashes.
+    :param session: the run's name: letters, digits, dashes, and an underscore at most, see `containertest.identity`.
     :param folder: the run's private folder (mode 0700).
     :param record: writes a handle into the run's state. A backend calls it *before* it creates anything that
         outlives the process (a data folder, a process, a container), so that whenever this process is killed

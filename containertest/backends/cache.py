@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from containertest.trust import is_trusted
+
 __all__ = ["cache_candidates", "cache_folder", "is_own", "is_trusted", "own_folder"]
 
 
@@ -33,19 +35,6 @@ def _cache_bases() -> Iterator[Path]:
         yield Path(pwd.getpwuid(os.geteuid()).pw_dir, ".cache")
     except KeyError:  # a container may run as a number without a name
         return
-
-
-def is_trusted(folder: Path) -> bool:
-    """Whether nobody but root and this user can replace ``folder``, by it or by anything above it.
-
-    In a folder with the sticky bit, such as /tmp, others can't rename what isn't theirs.
-    """
-    real = folder.resolve()
-    found = [path.stat() for path in (real, *real.parents)]
-    return all(
-        status.st_uid in (0, os.geteuid()) and (not status.st_mode & 0o002 or status.st_mode & stat.S_ISVTX)
-        for status in found
-    )
 
 
 def is_own(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from containertest.backends.local_folder import DataFolder
 from containertest.backends.local_processes import reap_adopted
 from containertest.backends.local_programs import Programs, environment
 from containertest.errors import BackendUnavailable, last_lines
-from containertest.processes import alive, myself
+from containertest.processes import alive, default_signals, has_odd_signals, myself
 from containertest.spec import Endpoint, LocalPlace, ServerSpec
 from containertest.wait import now
 
@@ -202,7 +202,10 @@ class Launch:
 
     def _popen(self, command: Sequence[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
         """Run a program in the data folder: in a session of its own, where a Ctrl-C does not reach it."""
-        user: dict[str, Any] = self.user.popen_arguments() if self.user else {}
+        options: dict[str, Any] = self.user.popen_arguments() if self.user else {}
+        if has_odd_signals():
+            # Only then: it makes the start slower.
+            options["preexec_fn"] = default_signals
         log = os.open(self.folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return subprocess.Popen(
@@ -214,7 +217,7 @@ class Launch:
                 env=environment(self.programs),
                 start_new_session=True,
                 umask=0o077,
-                **user,
+                **options,
             )
         finally:
             os.close(log)

@@ -62,10 +62,13 @@ def give_back(state: State, session: str) -> list[str]:
     """Give back all that the run ``session`` has borrowed; return what did not work."""
     problems = []
     for key, entry in state.get("servers", {}).items():
-        if entry["backend"] != "external":
+        if entry.get("backend") != "external":
             continue
         try:
             _give_back(key, entry, session)
+        except (AttributeError, LookupError, TypeError):
+            # An entry that is damaged, or of another version: it will never be understood.
+            traceback.print_exc()
         except Exception:
             problems.append(traceback.format_exc())
     return problems

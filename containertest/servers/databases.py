@@ -252,6 +252,11 @@ def _explained(admin: psycopg2.extensions.connection) -> Iterator[None]:
             f"The role {admin.info.user!r} may not create databases, and tests never run in a database that is not "
             f"their own.\nLet it: ALTER ROLE {admin.info.user} CREATEDB; ({str(error).strip()})"
         ) from error
+    except psycopg2.errors.DiskFull as error:
+        raise BackendUnavailable(
+            f"There is no room left for a database on PostgreSQL's disk: {str(error).strip()}\n"
+            "Make room there; servers on local have their data in TMPDIR."
+        ) from error
 
 
 @contextmanager

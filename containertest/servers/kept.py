@@ -38,7 +38,7 @@ class Wanted:
         return self.has_server(state) and (self.template == "" or self._has_template(state))
 
     def _has_template(self, state: State) -> bool:
-        templates = (item for entry in state["servers"].values() for item in entry["templates"].items())
+        templates = (item for entry in state["servers"].values() for item in entry.get("templates", {}).items())
         prefix = self.template
         return prefix is not None and any(valid and name.startswith(prefix) for name, valid in templates)
 

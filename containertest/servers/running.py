@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,17 @@ from containertest.services import redis as redis_service
 if TYPE_CHECKING:
     import psycopg2.extensions
     import redis
+    from typing_extensions import Self
 
 __all__ = ["RunningPostgres", "RunningRedis"]
 
 
 class _Running:
-    """What both have in common: where the server is, and what it says."""
+    """What both have in common: where the server is, and what it says.
+
+    Whoever keeps such an object is never led to a server that has ended: it then stands for the one that has taken
+    its place, and the first use of it starts that.
+    """
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
@@ -31,6 +37,25 @@ class _Running:
         self.version = lease.version
         self._pid = os.getpid()
         self._lock = threading.RLock()
+
+    def takes_the_place_of(self, earlier: Self) -> None:
+        """Have ``earlier``, which users may have kept, stand for this server from now on."""
+        earlier.__dict__ = self.__dict__
+
+    def has_ended(self, start_again: Callable[[], object]) -> None:
+        """Forget the server. ``start_again`` gets another one, which `takes_the_place_of` this one."""
+        self.__dict__ = {"_start_again": start_again}
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what is not there, and nothing is after the end of the server.
+        if start_again := self.__dict__.get("_start_again"):
+            start_again()
+            if self.__dict__.get("_start_again") is not start_again:
+                return getattr(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def _ended(self) -> bool:
+        return "_start_again" in self.__dict__
 
     def logs(self) -> str:
         """The server's log up to now."""
@@ -52,6 +77,8 @@ class RunningPostgres(_Running):
         self._connection: psycopg2.extensions.connection | None = None
 
     def __repr__(self) -> str:
+        if self._ended():
+            return "<PostgreSQL, which has ended; the next use starts another one>"
         return f"<PostgreSQL {self.version} on {self.backend}: {self.username}@{self.host}:{self.port}/{self.dbname}>"
 
     @property
@@ -107,6 +134,8 @@ class RunningRedis(_Running):
         self._client: redis.Redis | None = None
 
     def __repr__(self) -> str:
+        if self._ended():
+            return "<Redis, which has ended; the next use starts another one>"
         return f"<Redis {self.version} on {self.backend}: {self.host}:{self.port}/{self.db}>"
 
     @property

@@ -78,6 +78,8 @@ class Stack:
         self.warn: Callable[[str], None] = leaks.warn
         #: Seconds to wait for the backend itself to come back, as when a Docker engine is restarted.
         self._patience = wanted.settings.startup_timeout
+        #: The running services by their titles, each the same object for good: see `_Running`.
+        self._handed_out: dict[str, Any] = {}
         self._postgres: PostgresPart | None = None
         self._redis: RedisPart | None = None
 
@@ -110,8 +112,12 @@ class Stack:
         return bool((wanted.postgres and not self._postgres) or (wanted.redis and not self._redis))
 
     def start(self) -> None:
-        """Get the servers and a database."""
+        """Get the servers and a database; what users have kept of earlier ones stands for these then."""
         self._postgres, self._redis = Start(self._wanted).run()
+        for part in self._parts():
+            running = self._handed_out.setdefault(part.title, part.running)
+            part.running.takes_the_place_of(running)
+            part.running = running
 
     @property
     def postgres(self) -> RunningPostgres:
@@ -319,9 +325,16 @@ class Stack:
         for part in self._parts():
             with suppress(Exception):
                 part.close()
+            part.running.has_ended(self._start_anew)
         self._postgres = self._redis = None
         if self.layers.lose():
             log.warning("What snapshot() had made the baseline is gone with the server: it is the migrations' again.")
+
+    def _start_anew(self) -> None:
+        """Have all servers there for somebody who uses what he kept of one that has ended."""
+        self.ready()
+        if self._redis:
+            _ = self.redis  # brings back its baseline
 
     def _parts(self) -> list[PostgresPart | RedisPart]:
         return [part for part in (self._postgres, self._redis) if part]

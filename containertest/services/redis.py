@@ -42,6 +42,8 @@ OURS = {
     "dir": "a server has a folder of its own",
     "daemonize": "a server is a child of the test run",
     "logfile": "the log is what logs() returns",
+    "replicaof": "a replica takes no writes",
+    "slaveof": "a replica takes no writes",
 }
 
 
@@ -64,6 +66,13 @@ class Redis:
 
     def __post_init__(self) -> None:
         check(self, OURS)
+        if any(
+            name.lower() == "cluster-enabled" and _option(value).lower() != "no" for name, value in self.options.items()
+        ):
+            raise ConfigError(
+                "Redis(options=…) has 'cluster-enabled', but a single server in cluster mode has no slots: it refuses "
+                "every key.\nLeave it out; code for clusters needs a cluster, or a client of one server."
+            )
         if self.password is not None and not 0 < len(self.password) <= 512:
             raise ConfigError("Redis(password=…) must have 1 to 512 characters.")
 
@@ -129,7 +138,8 @@ def _words(value: str) -> str:
 
 def _quoted(value: str) -> str:
     """One word, as redis.conf wants it."""
-    return '"' + "".join(map(_escaped, value.encode())) + '"'
+    # Paths may have bytes that are no text.
+    return '"' + "".join(map(_escaped, value.encode(errors="surrogateescape"))) + '"'
 
 
 def _escaped(byte: int) -> str:

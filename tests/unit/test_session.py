@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,6 +26,12 @@ from containertest.processes import alive, myself, started
 from containertest.session import VARIABLE, Session
 from tests.support import clean_environment, eventually, run_python
 
+#: Ids that can't be names of folders or containers, or only some of them.
+ODD = (
+    *("../elsewhere", "..", ".", "/tmp", "ci/123", "ci:123", "a b", "a  b", " ", "-", "--help", "%s%d", "\"'`$(x)"),
+    *("\n", "\t\r", "a\\b", "*", "a_b", "a.gone", "take-over.lock", "\u00e4", "a\u0308", "\U0001f40d", "\u0663"),
+    *("\udcff", "\udcfe", "x" * 65, "x" * 5000, "x" * 5001, "9" * 5000 + "-1", "x" * 64 + "/"),
+)  # fmt: skip
 PRINT_ID = "from containertest.session import identify; print(*identify())"
 
 
@@ -49,8 +56,10 @@ class TemporaryFolderCase(unittest.TestCase):
 
     def join(self, **arguments: Any) -> Session:
         """Join this process' run, without a guard."""
-        with mock.patch.object(sessions, "spawn_guard", return_value=True):
-            session = Session.join(**arguments)
+        patch = mock.patch.object(sessions, "spawn_guard", return_value=True)
+        patch.start()
+        self.addCleanup(patch.stop)
+        session = Session.join(**arguments)
         self.addCleanup(session.leave)
         return session
 
@@ -91,11 +100,53 @@ class IdentityTests(TemporaryFolderCase):
         os.environ[VARIABLE] = "ci-build-7"
         self.assertEqual(sessions.identify(), ("ci-build-7", myself()))
 
-    def test_id_that_would_leave_the_folder_is_ignored(self) -> None:
-        for bad in ("../elsewhere", "/tmp", ".", "a b", "-"):
-            with self.subTest(bad):
-                os.environ[VARIABLE] = bad
-                self.assertEqual(sessions.identify()[0], "-".join(myself()))
+    def names_of(self, variable: str, ids: Iterable[str]) -> list[str]:
+        names = []
+        for given in ids:
+            with mock.patch.dict(os.environ, {variable: given}):
+                names.append(sessions.identify()[0])
+        return names
+
+    def test_any_id_gives_a_short_and_plain_name_of_its_own(self) -> None:
+        for variable in (VARIABLE, "PYTEST_XDIST_TESTRUNUID"):
+            names = self.names_of(variable, ODD)
+            for given, name in zip(ODD, names, strict=True):
+                with self.subTest(variable, id=given[:40]):
+                    self.assertRegex(name, r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+            self.assertEqual(len(set(names)), len(ODD), "two ids have one name")
+            # Not even when somebody gives the name of another one as his id.
+            self.assertEqual(set(self.names_of(variable, names)) & set(names), set())
+
+    def test_what_can_be_read_of_an_odd_id_stands_in_its_name(self) -> None:
+        (name,) = self.names_of("PYTEST_XDIST_TESTRUNUID", ["ci/123"])
+        self.assertRegex(name, r"\Axdist-ci-123_[0-9a-f]{20}\Z")
+
+    def test_short_and_plain_ids_are_names_as_they_are(self) -> None:
+        plain = ["ci-build-7", "A1", "x" * 64, "20261201"]
+        self.assertEqual(self.names_of(VARIABLE, plain), plain)
+
+    def test_processes_of_an_odd_id_share_a_run_in_the_base_folder(self) -> None:
+        join = "from containertest.session import Session; print(Session.join().folder.resolve())"
+        for given in ("../elsewhere", "/tmp/ci 7", "x" * 5000, "\u00e4/\U0001f40d"):
+            with self.subTest(given[:40]):
+                folders = {self.python(join, **{VARIABLE: given}), self.python(join, **{VARIABLE: given})}
+                (folder,) = map(Path, folders)
+                self.assertEqual(folder.parent, self.base)
+
+    def test_descendants_of_a_worker_of_xdist_share_its_run_whatever_its_id_is(self) -> None:
+        code = f"""
+            import os, sys
+            from containertest.session import Session
+            Session.join()
+            os.execv(sys.executable, ["python", "-c", {PRINT_ID!r}])
+        """
+        shown = self.python(code, PYTEST_XDIST_TESTRUNUID="ci/123").split()[0]
+        self.assertEqual(shown, self.names_of("PYTEST_XDIST_TESTRUNUID", ["ci/123"])[0])
+
+    def test_empty_ids_count_as_not_given(self) -> None:
+        self.assertEqual(self.names_of(VARIABLE, [""]), ["-".join(myself())])
+        shown = self.python(PRINT_ID, PYTEST_XDIST_TESTRUNUID="")
+        self.assertEqual(shown, f"{'-'.join(myself())} {myself()}", "workers of one controller share a run")
 
     def test_workers_of_xdist_share_a_run_whose_root_is_the_controller(self) -> None:
         shown = self.python(PRINT_ID, PYTEST_XDIST_TESTRUNUID="abc")
@@ -170,6 +221,45 @@ class FolderTests(TemporaryFolderCase):
         with self.assertRaisesRegex(ContainerTestError, "it can't be trusted.\nLook who made it"):
             sessions.base_folder()
 
+    def test_temporary_folder_in_which_everybody_may_rename_is_refused(self) -> None:
+        for mode in (0o777, 0o707, 0o773):
+            for where in (self.folder, self.folder / "below", self.folder / "below" / "deeper"):
+                with self.subTest(oct(mode), where=where.name), self.temporary(where):
+                    self.folder.chmod(mode)
+                    with self.assertRaisesRegex(ContainerTestError, f"no sticky bit.*\nDo chmod .t {self.folder}, or"):
+                        sessions.base_folder()
+                    self.assertEqual(list(where.glob("containertest-*")), [])
+                    self.folder.chmod(0o700)
+
+    def test_link_in_a_folder_in_which_everybody_may_rename_is_refused(self) -> None:
+        (real := self.folder / "real").mkdir(mode=0o700)
+        (link := self.folder / "open" / "link").parent.mkdir()
+        link.symlink_to(real)
+        link.parent.chmod(0o777)
+        with self.temporary(link), self.assertRaisesRegex(ContainerTestError, "no sticky bit"):
+            sessions.base_folder()
+
+    def test_usual_temporary_folders_are_taken(self) -> None:
+        for mode in (0o1777, 0o700, 0o755, 0o775, 0o2775, 0o770):
+            with self.subTest(oct(mode)), self.temporary(self.folder / "below"):
+                self.folder.chmod(mode)
+                sessions.base_folder().rmdir()
+
+    @contextlib.contextmanager
+    def temporary(self, folder: Path) -> Iterator[None]:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with mock.patch.object(tempfile, "tempdir", str(folder)):
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.folder / "below", ignore_errors=True)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can give a folder to somebody else")
+    def test_temporary_folder_of_another_user_is_taken(self) -> None:
+        """As the workspace of a CI machine that is mounted into a container."""
+        os.chown(self.folder, 1000, 1000)
+        sessions.base_folder().rmdir()
+
     def test_folder_that_others_may_read_is_refused(self) -> None:
         self.base.mkdir()
         self.base.chmod(0o750)
@@ -198,6 +288,41 @@ class FolderTests(TemporaryFolderCase):
             with self.subTest(python), mock.patch.object(sys, "executable", python):
                 with self.assertRaisesRegex(ContainerTestError, "may not run its own Python"):
                     Session.join()
+
+    def test_what_can_not_be_written_is_told(self) -> None:
+        for number in (errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EDQUOT, errno.EIO):
+            error = OSError(number, os.strerror(number))
+            for name in ("os.mkdir", "os.open", "os.replace"):
+                with self.subTest(name, error=number), mock.patch(name, side_effect=error):
+                    with self.assertRaisesRegex(
+                        ContainerTestError, f"can't be used: {os.strerror(number)}.\nMake room"
+                    ):
+                        self.join()
+        self.assertFalse(self.base.exists(), "something of it stays")
+
+    def test_missing_temporary_folder_is_told(self) -> None:
+        with mock.patch.object(tempfile, "gettempdir", side_effect=FileNotFoundError(2, "No usable one")):
+            with self.assertRaisesRegex(
+                ContainerTestError, "no folder for temporary files: No usable one.\nSet TMPDIR"
+            ):
+                sessions.base_folder()
+
+    def test_guard_starts_though_its_log_can_not_be_written(self) -> None:
+        code = """
+            import os
+            from unittest import mock
+            from containertest.session import Session, free
+            real = os.open
+            def no_log(path, *arguments, **options):
+                if str(path).endswith("guard.log"):
+                    raise OSError(28, "No space left on device")
+                return real(path, *arguments, **options)
+            with mock.patch("os.open", no_log):
+                session = Session.join()
+            session.see_guard()
+        """
+        self.python(code)
+        self.assertTrue(eventually(lambda: not self.base.exists()))
 
     def test_joining_names_the_run_for_descendants(self) -> None:
         session = self.join()

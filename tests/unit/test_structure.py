@@ -31,9 +31,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("fixtures", "migrations", "redisdata", "sql.runner"),
     ("session", "checks"),
-    ("queries", "arguments", "hooks"),
-    ("services", "backends", "sql.script", "sql.message", "files", "settings", "processes"),
-    ("spec",),
+    ("queries", "arguments", "hooks", "state"),
+    ("services", "backends", "sql.script", "sql.message", "files", "settings", "identity"),
+    ("spec", "trust", "processes"),
     ("wait", "boundary", "leaks"),
     ("libpq",),
     ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
