@@ -7,7 +7,8 @@ from typing import Any
 
 from psycopg2 import extensions
 
-from containertest.queries.with_psycopg2 import is_counting, uncounted_cursor
+from containertest.queries.with_psycopg2 import is_counting
+from containertest.sql.own import own_cursor
 
 #: Roles and settings: what of the rows is seen, and how they are spelt, hangs on them.
 SETTINGS = "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;"
@@ -65,10 +66,9 @@ class SessionState:
         return True
 
     def cursor(self, connection: Any) -> Any:
-        """Return a plain cursor, the same as long as it is the same connection: a new one costs 8 µs."""
+        """Return a cursor of ours, the same as long as it is the same connection: a new one costs 8 µs."""
         if self._cursor is None or self._cursor.closed or self._cursor.connection is not connection:
-            # It is kept: assertNumQueries must not take it for one of the test's.
-            self._cursor = connection.cursor(cursor_factory=uncounted_cursor())
+            self._cursor = own_cursor(connection)
         return self._cursor
 
     def reset_settings(self, connection: Any) -> None:
@@ -104,7 +104,7 @@ class SessionState:
             connection.rollback()
             if connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
                 # psycopg2 doesn't know of a BEGIN that was sent in autocommit mode.
-                connection.cursor(cursor_factory=extensions.cursor).execute("ROLLBACK")
+                own_cursor(connection).execute("ROLLBACK")
         except extensions.QueryCanceledError:
             raise
         except Exception:

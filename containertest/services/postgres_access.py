@@ -118,16 +118,14 @@ def _met(connection: psycopg2.extensions.connection, endpoint: Endpoint, passwor
 
 
 def _change_password(connection: psycopg2.extensions.connection, password: str | None) -> None:
-    from psycopg2 import sql
-
     from containertest.services.scram import verifier
+    from containertest.sql.own import own_cursor
 
     secret = verifier(password) if password and password.isascii() else password  # others are normalised first
-    change = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(secret))
-    with connection.cursor() as cursor:
+    with own_cursor(connection) as cursor:
         # A server logs a statement that fails, is slow or, as it is told to, any; its log is shown in messages. This
         # silences it for the session, whatever its other settings, and is a message of its own, since a message is
         # logged as a whole.
         cursor.execute("SET log_min_messages = panic")
-        cursor.execute(change)
+        cursor.execute("ALTER ROLE CURRENT_USER PASSWORD %s", (secret,))
         cursor.execute("RESET log_min_messages")
