@@ -36,10 +36,22 @@ def locate(path: str | os.PathLike[str], folders: Sequence[Path], error: type[Co
 
 def read_text(path: Path, error: type[ContainerTestError]) -> str:
     """Return a file's text, which is UTF-8; a byte order mark at its start is left out. Raises ``error``."""
+    return decoded(path, read_bytes(path, error), error)
+
+
+def read_bytes(path: Path, error: type[ContainerTestError]) -> bytes:
+    """Return a file's content. What is no file is not opened: a pipe would be waited for. Raises ``error``."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+        raise error(f"{path} is {what}, but must be a file: what comes from a program has to be written to one first.")
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as problem:
         raise error(f"{path}: can't be read: {problem.strerror}") from problem
+
+
+def decoded(path: Path, content: bytes, error: type[ContainerTestError]) -> str:
+    """Return the text of a file's content, which is UTF-8. Raises ``error``."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

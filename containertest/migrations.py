@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from containertest import hooks
 from containertest.errors import ConfigError, MigrationError
 from containertest.files import locate
+from containertest.sql.folder import migration_files
 
 if TYPE_CHECKING:
     from psycopg2 import extensions
@@ -42,8 +43,8 @@ Step = Path | Call
 class Migrations:
     """A ``.sql`` file, a folder of them, a callable that takes the database URL, or a list of these.
 
-    Relative paths are looked for in ``folders``, in their order. A folder's files run in the order of their
-    names, compared character by character (``010_…`` before ``09_…``), without hidden ones and folders in it.
+    Relative paths are looked for in ``folders``, in their order. Which files of a folder run, and in which order, says
+    `containertest.sql.folder`.
     A callable may have an attribute ``depends_on``: the files and folders that its result depends on.
     None means no migrations. Raises ConfigError for anything else, and for what is missing.
     """
@@ -106,11 +107,7 @@ def _files(path: Path) -> list[Step]:
         )
     if not path.is_dir():
         return [path]
-    found: list[Path] = [file for file in path.iterdir() if file.suffix == ".sql" and not file.name.startswith(".")]
-    if not found:
-        advice = "For Alembic, Django and the like pass a callable that takes the database URL."
-        raise ConfigError(f"migrations: no .sql files in the folder {path}\n{advice}")
-    return [*sorted(found)]
+    return [*migration_files(path)]
 
 
 def _depended_on(item: object, folders: Sequence[Path]) -> tuple[Path, ...] | None:

@@ -20,6 +20,12 @@ _ADVICE = {
     "2D000": _ONE_TRANSACTION,
     "55P04": "Put the statement that adds the value into a file of its own, before this one.",
 }
+_NO_ROLE = re.compile(r'role "(.*)" does not exist')
+_ROLE = (
+    "If pg_dump wrote this file: pg_dump --no-owner --no-acl leaves its roles out. Else name the role as the server's "
+    'own, Postgres(username="{}"), or make it in a file before this one.'
+)
+_PUBLIC = "Each database has a schema public: take the line out, or have pg_dump leave it out (no -n public)."
 _NEWER_DUMP = "If a newer pg_dump wrote this file: take the line out, or use a server of that version."
 
 
@@ -48,6 +54,10 @@ def _advice(statement: Statement, problem: psycopg2.Error, atomic: bool) -> list
     code = problem.pgcode or ""
     if code == "42704" and statement.words[:1] == ("SET",):
         return [_NEWER_DUMP]
+    if role := _NO_ROLE.search(problem.diag.message_primary or ""):
+        return [_ROLE.format(role[1])]
+    if code == "42P06" and statement.words == ("CREATE", "SCHEMA", "PUBLIC"):
+        return [_PUBLIC]
     return [_ADVICE[code]] if atomic and code in _ADVICE else []
 
 

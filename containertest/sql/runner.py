@@ -16,12 +16,14 @@ import psycopg2
 from psycopg2 import extensions
 
 from containertest.errors import ContainerTestError
-from containertest.files import read_text
 from containertest.sql.message import server_message, statement_message
+from containertest.sql.own import blocking, own_cursor
+from containertest.sql.reading import read_script
 from containertest.sql.script import ScriptError, Statement, split
 
 _log = logging.getLogger(__name__)
 _SESSION_SETTINGS = Path(__file__).with_name("session_settings.sql")
+_UTF8 = "SET client_encoding TO 'UTF8'"
 _WHO = ("session_authorization", "role")
 _FILE = "containertest_file"
 _BLOCK = "containertest_block"
@@ -52,7 +54,7 @@ class _Run:
         self.connection = connection
         self.path = path
         self.error = error
-        self.script = _read(path, error)
+        self.script = read_script(path, error)
         self.statement: Statement | None = None
         self.edge = "before its first statement"
         self.open_block: Statement | None = None
@@ -61,7 +63,7 @@ class _Run:
         try:
             with (
                 _own_begin(self.connection),
-                self.connection.cursor(cursor_factory=extensions.cursor) as cursor,
+                own_cursor(self.connection) as cursor,
             ):
                 self.cursor = cursor
                 self.guarded()
@@ -86,9 +88,12 @@ class _Run:
 
     def all_statements(self) -> None:
         with _same_session(self.cursor):
-            for statement in split(self.script, self.standard_strings):
+            for statement in split(self.script, self.standard_strings, self.connection.info.dbname):
                 self.statement = statement
                 self.execute(statement)
+                if self.connection.get_parameter_status("client_encoding") != "UTF8":
+                    # The file was decoded by the encoding that it names: what is sent is UTF-8.
+                    self.cursor.execute(_UTF8)
             self.statement, self.edge = None, "at its end (COMMIT)"
             if self.open_block:
                 raise ScriptError(self.open_block.line, "this transaction has no COMMIT: psql would not keep it")
@@ -104,11 +109,15 @@ class _Run:
         """Send the statement's own bytes: nothing in it is a placeholder."""
         text = statement.text.encode()
         if statement.words[:1] == ("COPY",) and "STDOUT" in statement.words:
-            self.cursor.copy_expert(text, io.BytesIO())
+            self.copy(text, b"")
         elif statement.rows is not None:
-            self.cursor.copy_expert(text, io.BytesIO(statement.rows.encode()))
+            self.copy(text, statement.rows.encode())
         else:
             self.cursor.execute(text)
+
+    def copy(self, text: bytes, rows: bytes) -> None:
+        with blocking():
+            self.cursor.copy_expert(text, io.BytesIO(rows))
 
     def status(self) -> int:
         return self.connection.get_transaction_status()
@@ -169,14 +178,6 @@ class _AtomicRun(_Run):
             self.begin(statement)
 
 
-def _read(path: Path, error: type[ContainerTestError]) -> str:
-    script = read_text(path, error)
-    if "\0" in script:
-        line = script.count("\n", 0, script.index("\0")) + 1
-        raise error(f"{path}, line {line}: a NUL byte, which SQL can't have: is it UTF-16? Save it as UTF-8.")
-    return script
-
-
 @contextlib.contextmanager
 def _own_begin(connection: extensions.connection) -> Iterator[None]:
     """Turn psycopg2's own BEGIN off while a file runs, unless a transaction is open already."""
@@ -195,7 +196,7 @@ def _own_begin(connection: extensions.connection) -> Iterator[None]:
 def _same_session(cursor: extensions.cursor) -> Iterator[None]:
     """Send a script as UTF-8 and take back the settings it made; after an error a rollback does that."""
     before = _settings(cursor)
-    cursor.execute("SET client_encoding TO 'UTF8'")
+    cursor.execute(_UTF8)
     yield
     after = _settings(cursor)
     # Who one is comes first: it decides which settings one may set.

@@ -41,8 +41,13 @@ _REST_OF_LINE = re.compile(r"[ \t\r\f\v]*(?:--[^\n]*)?")
 _END_OF_ROWS = re.compile(r"^\\\.\r?$", re.MULTILINE)
 _META = re.compile(r"\\(?P<name>[^\s\\]*|\\)(?P<arguments>[^\n]*)")
 
-#: What pg_dump writes for psql's eyes only, and what asks for what is done anyway.
-_HARMLESS = re.compile(r"\\(?:restrict|unrestrict)\b|\\set\s+ON_ERROR_STOP\b", re.IGNORECASE)
+#: Commands that only say how psql shows things, or what is done anyway (`containertest.sql.variables` obeys ``\\set``).
+_HARMLESS = re.compile(
+    r"\\(?:restrict|unrestrict|echo|qecho|warn|pset|timing|encoding|set|unset|errverbose|conninfo|[atxHCTflz]|d[A-Za-z+]*)"
+    r"(?![A-Za-z])"
+)
+_CONNECT = re.compile(r"\\c(?:onnect)?[ \t]+(?:-|\"?(?P<name>[^\s\"]+)\"?)(?:[ \t]+-)*[ \t]*$")
+_QUIT = re.compile(r"\\q(?:uit)?(?![A-Za-z])")
 
 _ADVICE = {
     "connect": "a file runs in the database of its connection: take the line out (pg_dump without --create)",
@@ -84,22 +89,51 @@ class Statement:
     rows_line: int = 0
 
 
-def split(script: str, standard_strings: Callable[[], bool] = lambda: True) -> Iterator[Statement]:
+def split(script: str, standard_strings: Callable[[], bool] = lambda: True, database: str = "") -> Iterator[Statement]:
     """Yield the statements of ``script``, empty ones left out.
 
     The script is read as far as the statement that is asked for, so ``standard_strings`` may tell what the
-    server's ``standard_conforming_strings`` is after the statements before. Raises ScriptError for a string,
+    server's ``standard_conforming_strings`` is after the statements before. ``database`` is the one that the script
+    runs in: to connect to it is to stay there. Raises ScriptError for a string,
     comment or quote without an end and for psql's backslash commands.
     """
-    return _Scanner(script, standard_strings).statements()
+    return _Scanner(script, standard_strings, database).statements()
+
+
+def inside(script: str) -> list[tuple[int, int]]:
+    """Where there are strings, quotes, comments and rows of COPY: from, to."""
+    scanner = _Scanner(script, lambda: True)
+    scanner.lenient = True
+    for _ in scanner.statements():
+        pass
+    return scanner.inside
+
+
+def outside_lines(script: str) -> list[int]:
+    """The numbers (from 0) of the lines that begin outside of all that `inside` names."""
+    starts = [0, *(found.end() for found in re.finditer("\n", script))]
+    spans = iter([*inside(script), (len(script) + 1, len(script) + 1)])
+    start, end = next(spans)
+    numbers = []
+    for number, offset in enumerate(starts):
+        while offset >= end:
+            start, end = next(spans)
+        if not start < offset < end:
+            numbers.append(number)
+    return numbers
 
 
 class _Scanner:
-    def __init__(self, script: str, standard_strings: Callable[[], bool]) -> None:
+    def __init__(self, script: str, standard_strings: Callable[[], bool], database: str = "") -> None:
         self.script = script
+        self.database = database
         self.standard_strings = standard_strings
         self.position = 0
         self.lines = _LineCounter(script)
+        #: Where there is something whose inside is no SQL: from, to.
+        self.inside: list[tuple[int, int]] = []
+        #: Whether what psql would refuse is passed over.
+        self.lenient = False
         self.clear()
 
     def clear(self) -> None:
@@ -112,6 +146,8 @@ class _Scanner:
         while token := _TOKEN.match(self.script, self.position):
             kind = str(token.lastgroup)
             self.position = self.end_of(kind, token)
+            if self.position > token.end() or token[0].startswith("--"):
+                self.inside.append((token.start(), self.position))
             if kind == "meta":
                 self.meta_command(token.start())
             elif kind not in ("blank", "comment"):
@@ -153,11 +189,12 @@ class _Scanner:
         rest = _REST_OF_LINE.match(self.script, self.position)
         assert rest is not None
         start = rest.end() + 1
-        if start <= len(self.script) and self.script[rest.end()] != "\n":
+        if start <= len(self.script) and self.script[rest.end()] != "\n" and not self.lenient:
             reason = "text on the line of COPY … FROM stdin; move it below the \\. that ends the rows"
             raise ScriptError(self.lines.at(rest.end()), reason)
         end = _END_OF_ROWS.search(self.script, start)
         self.position = end.end() if end else len(self.script)
+        self.inside.append((start - 1, self.position))
         return self.script[start : end.start() if end else None], self.lines.at(start)
 
     def end_of(self, kind: str, token: re.Match[str]) -> int:
@@ -192,6 +229,8 @@ class _Scanner:
         return self.unterminated(token)
 
     def unterminated(self, token: re.Match[str]) -> int:
+        if self.lenient:
+            return len(self.script)
         reason = f"{token[0]} without its end: the file ends inside of it"
         raise ScriptError(self.lines.at(token.start()), reason)
 
@@ -199,7 +238,13 @@ class _Scanner:
         command = _META.match(self.script, start)
         assert command is not None
         self.position = command.end()
-        if _HARMLESS.match(self.script, start):
+        if self.lenient or _HARMLESS.match(self.script, start):
+            return
+        if _QUIT.match(self.script, start):
+            self.position = len(self.script)
+            return
+        connect = _CONNECT.fullmatch(command[0].rstrip())
+        if connect and connect["name"] in (None, self.database):
             return
         name = command["name"]
         advice = _ADVICE.get(name, "take the line out")
