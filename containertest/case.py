@@ -20,6 +20,7 @@ from containertest.errors import ConfigError, NotStarted, ServerDied
 from containertest.files import working_folders
 from containertest.frame import Frame
 from containertest.manager import ContainerManager, default_manager
+from containertest.servers.levels import Level
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -90,6 +91,7 @@ class _ServerTestCase(unittest.TestCase):
     #: What `_around` and `_has_data` have found, of each class by itself.
     _names_around: ClassVar[tuple[str, ...]]
     _with_data: ClassVar[bool]
+    _own_level: ClassVar[Level]
     #: What is around the test while it runs.
     _frame: Frame | None = None
     #: Whether the test runs outside of any suite, so that nobody says when its class is over.
@@ -117,7 +119,7 @@ class _ServerTestCase(unittest.TestCase):
     def setUpClass(cls) -> None:
         super().setUpClass()
         stack = cls._baseline()
-        cls.addClassCleanup(stack.layers.hand_on)
+        cls.addClassCleanup(stack.leave, cls._level())
         stack.culprit = f"{cls.__module__}.{cls.__qualname__}.setUpClass"
         stack.warn = functools.partial(leaks.show, test=cls.setUpClass)
 
@@ -243,7 +245,7 @@ class _ServerTestCase(unittest.TestCase):
     @classmethod
     def _look_at_end(cls, stack: Stack) -> None:
         cls._looks_at_end = False
-        stack.layers.look()
+        stack.end_leftovers()
 
     def _explain(self) -> NoReturn:
         """Raise what a part of the test has raised: note a failure, tell when its cause is the death of a server."""
@@ -271,34 +273,32 @@ class _ServerTestCase(unittest.TestCase):
     def _baseline(cls) -> Stack:
         """Bring the servers to the baseline of this class; new ones, if they have ended."""
         try:
-            stack = cls._bring_back()
+            return cls._bring_back()
         except ServerDied as died:
             # It ended between two tests: no test has to fail for that.
             log.warning("%s", died)
-            stack = cls._bring_back()
-        if cls._has_data() and stack.layers.owner is not cls:
-            cls._load(stack)
-        return stack
+            return cls._bring_back()
 
     @classmethod
     def _bring_back(cls) -> Stack:
         stack = cls.manager().stack
-        if stack.layers.are_for(cls if cls._has_data() else None):
-            stack.reset_all()
-        else:
-            stack.restore()
+        stack.at([*stack.base, cls._level()] if cls._has_data() else stack.base)
         return stack
 
     @classmethod
-    def _load(cls, stack: Stack) -> None:
-        def load() -> None:
-            for path, folders in cls._fixtures():
-                stack.load_fixtures([path], folders)
-            with hooks.none_forgotten("setUpTestData"):
-                hooks.finish(cls.setUpTestData(), f"{cls.__name__}.setUpTestData")
+    def _level(cls) -> Level:
+        """What this class adds to the baseline."""
+        if "_own_level" not in cls.__dict__:
+            cls._own_level = Level(cls.__qualname__, cls._load)
+        return cls._own_level
 
-        stack.load(cls, load)
-        cls.addClassCleanup(stack.layers.owner_left, cls)
+    @classmethod
+    def _load(cls) -> None:
+        stack = cls.manager().stack
+        for path, folders in cls._fixtures():
+            stack.load_fixtures([path], folders)
+        with hooks.none_forgotten("setUpTestData"):
+            hooks.finish(cls.setUpTestData(), f"{cls.__name__}.setUpTestData")
 
     @classmethod
     def _has_data(cls) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from containertest import leaks
 from containertest.boundary import brief
+from containertest.servers.levels import Level
 
 if TYPE_CHECKING:
     from containertest.servers.stack import Stack
@@ -35,6 +36,8 @@ class Frame:
         self.prepared = False
         self._method = method
         self._in_examples = False
+        #: What ``setUp`` and fixtures have written for the examples of this test.
+        self._level = Level(test)
         stack.culprit = test
         stack.warn = functools.partial(leaks.warn, test=method)
 
@@ -46,7 +49,7 @@ class Frame:
         if self._in_examples:
             self.stack.reset_all()
         elif prepared or self.prepared:
-            self.stack.load(self, lambda: None)
+            self.stack.add(self._level)
         self._in_examples = True
 
     @brief
@@ -60,12 +63,11 @@ class Frame:
             if self.stack.settings.strict:
                 self.stack.reset_all()
             else:
-                self.stack.layers.look()
+                self.stack.end_leftovers()
         except ResourceWarning as leak:
             raise leak.with_traceback(None) from None
 
     def end(self) -> None:
         """Note that the test is over, with all that belongs to it. What is found later can fail it no more."""
-        self.stack.layers.dirty = True
-        self.stack.layers.owner_left(self)
+        self.stack.test_ended(self._level)
         self.stack.warn = functools.partial(leaks.show, test=self._method)

@@ -99,7 +99,7 @@ class ContainerManager:
         `snapshot` made the baseline is forgotten.
         """
         if self._stack is not None and self._pid == os.getpid():
-            self._stack.layers.manager_left()
+            self._stack.forget_snapshot()
         self._stack = None
 
     def __enter__(self) -> ContainerManager:
@@ -189,7 +189,7 @@ class ContainerManager:
     @brief
     def restore(self) -> None:
         """Go back to what the migrations left, and make that the baseline again."""
-        self.stack.restore(everything=True)
+        self.stack.restore()
 
     @brief
     def environ(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 FOREIGN_KEYS = "SELECT DISTINCT conrelid::bigint, confrelid::bigint FROM pg_constraint WHERE contype = 'f'"
 
 SEQUENCES = """
-    SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), s.seqcache > 1, c.relpersistence = 'u', s.seqstart
+    SELECT c.oid::bigint, format('%I.%I', n.nspname, c.relname), s.seqcache > 1, c.relpersistence = 'u'
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid
     WHERE c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'containertest')
         AND pg_has_role(c.relowner, 'USAGE')
@@ -39,7 +39,6 @@ class Sequence:
     name: str
     caching: bool
     unlogged: bool
-    start: int
     last_value: int
     is_called: bool
 

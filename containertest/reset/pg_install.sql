@@ -29,34 +29,32 @@ CREATE TABLE containertest.tracked (
     columns text[] NOT NULL,               -- those that can be inserted, quoted
     members oid[] NOT NULL,                -- itself and all tables that inherit from it, partitions included
     care int NOT NULL,                     -- 1: only with triggers and rules off; 2: only by a new clone
-    watched boolean NOT NULL DEFAULT false,          -- UPDATE, DELETE and TRUNCATE are noted too: see watch()
-    template_watched boolean NOT NULL DEFAULT false,
-    rows bigint NOT NULL DEFAULT 0,        -- of its own, in the current baseline
-    template_rows bigint NOT NULL DEFAULT 0,
-    copied boolean NOT NULL DEFAULT true,  -- template_lines has all its rows
-    in_snapshot boolean NOT NULL DEFAULT false
+    watched boolean NOT NULL DEFAULT false,  -- UPDATE, DELETE and TRUNCATE are noted too: see watch()
+    level int NOT NULL DEFAULT 0,          -- the highest that has rows of it; what follows is of that level
+    rows bigint NOT NULL DEFAULT 0,        -- of its own
+    copied boolean NOT NULL DEFAULT true   -- lines has all of them
 );
--- The baseline's rows, as text: a column of a user's type would stop the user from dropping that type.
-CREATE TABLE containertest.template_lines (rel oid NOT NULL, line text NOT NULL);
-CREATE TABLE containertest.snapshot_lines (rel oid NOT NULL, line text NOT NULL);
-CREATE INDEX ON containertest.template_lines (rel);
-CREATE INDEX ON containertest.snapshot_lines (rel);
 
 CREATE TABLE containertest.sequences (
     rel oid PRIMARY KEY,
     name text NOT NULL,
     caching boolean NOT NULL,              -- sessions take several values at once
-    last_value bigint NOT NULL,            -- in the current baseline
-    is_called boolean NOT NULL,
-    template_value bigint NOT NULL,
-    template_called boolean NOT NULL,
-    in_snapshot boolean NOT NULL DEFAULT false,
-    shown bigint GENERATED ALWAYS AS (CASE WHEN is_called THEN last_value END) STORED
+    level int NOT NULL DEFAULT 0,          -- the highest that has a value of it; what follows is of that level
+    last_value bigint NOT NULL,
+    is_called boolean NOT NULL
 );
--- Counts the calls of setval() with three arguments, where pg_setval.sql is in use; -1 where it isn't.
-CREATE SEQUENCE containertest.setvals MINVALUE -1 START 1;
-SELECT setval('containertest.setvals', -1);
-GRANT USAGE ON SEQUENCE containertest.setvals TO PUBLIC;
+
+-- The levels of the baseline. Level 0 is what the template has, of all tables and sequences; a higher level has an entry for
+-- each table and sequence that it changed. The highest entry counts: tracked and sequences have it too, to be read fast.
+CREATE TABLE containertest.table_levels (
+    rel oid, level int, rows bigint NOT NULL, copied boolean NOT NULL, PRIMARY KEY (rel, level)
+);
+CREATE TABLE containertest.sequence_levels (
+    rel oid, level int, last_value bigint NOT NULL, is_called boolean NOT NULL, PRIMARY KEY (rel, level)
+);
+-- The rows of a level, as text: a column of a user's type would stop the user from dropping that type.
+CREATE TABLE containertest.lines (rel oid NOT NULL, level int NOT NULL, line text NOT NULL);
+CREATE INDEX ON containertest.lines (rel, level);
 
 -- How many there are in the baseline of things that have neither triggers nor event triggers.
 CREATE TABLE containertest.counts (
@@ -65,11 +63,10 @@ CREATE TABLE containertest.counts (
     comments bigint NOT NULL,
     objects bigint NOT NULL,
     pages bigint NOT NULL,
-    things bigint NOT NULL,                -- those that things() sees; -1 when looking at them is not enough
-    odd boolean NOT NULL,                  -- whether strayed() has always something to look at
-    in_snapshot boolean NOT NULL           -- whether tables or sequences are in_snapshot
+    things bigint NOT NULL,                -- those that bring_back() counts; -1 when counting them is not enough
+    level int NOT NULL                     -- the highest level of the baseline
 );
-INSERT INTO containertest.counts VALUES (0, 0, 0, 0, 0, -1, true, false);
+INSERT INTO containertest.counts VALUES (0, 0, 0, 0, 0, -1, 0);
 
 -- Never called: all is done in the triggers' conditions, which never hold.
 CREATE FUNCTION containertest.mark() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -134,25 +131,14 @@ DECLARE
 BEGIN
     PERFORM set_config('containertest.resetting', 'on', true);
     FOR t IN
-        UPDATE containertest.tracked k SET watched = true
-        WHERE NOT watched AND (care = 2 OR EXISTS (
+        UPDATE containertest.tracked k SET watched = NOT watched
+        WHERE watched <> (care = 2 OR EXISTS (
             SELECT FROM containertest.tracked m WHERE m.rel = ANY (k.members) AND m.rows > 0
         )) RETURNING *
     LOOP
         PERFORM containertest.triggers_off();  -- event triggers of the user's are not for us
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER containertest_mark_too', t.name);
-    END LOOP;
-    PERFORM set_config('containertest.resetting', 'off', true);
-END $$;
-
-CREATE FUNCTION containertest.unwatch() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    t containertest.tracked;
-BEGIN
-    PERFORM set_config('containertest.resetting', 'on', true);
-    FOR t IN UPDATE containertest.tracked SET watched = false WHERE watched AND NOT template_watched RETURNING * LOOP
-        PERFORM containertest.triggers_off();
-        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER containertest_mark_too', t.name);
+        EXECUTE format('ALTER TABLE %s %s TRIGGER containertest_mark_too', t.name,
+            CASE WHEN t.watched THEN 'ENABLE ALWAYS' ELSE 'DISABLE' END);
     END LOOP;
     PERFORM set_config('containertest.resetting', 'off', true);
 END $$;
@@ -166,29 +152,27 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN false;
 END $$;
 
--- Sequences whose values, not called yet, are not those of the baseline. pg_sequence_last_value() is by far the fastest
--- way to read a sequence, but returns NULL for any such value. Only setval() with three arguments and TRUNCATE ...
--- RESTART IDENTITY leave one behind. So when setval() was called, strayed() reads the sequences that are so in the
--- template; the few among them that don't begin at their start it reads each time.
-CREATE FUNCTION containertest.astray(setvals boolean, with_snapshot boolean) RETURNS oid[] LANGUAGE plpgsql AS $$
+-- Of the sequences that are not called yet in the baseline, those that are not as they were. pg_sequence_last_value() is
+-- the fastest way to read a sequence, but returns NULL for any value that is not called yet, also for one that setval()
+-- with three arguments has set. strayed() reads those that are not called in the template.
+CREATE FUNCTION containertest.astray(level int) RETURNS oid[] LANGUAGE plpgsql AS $$
 DECLARE
-    result oid[] := containertest.strayed(setvals);
+    result oid[] := containertest.strayed();
     differs boolean;
     s containertest.sequences;
 BEGIN
-    IF result <> '{}' THEN
-        result := ARRAY(
-            SELECT rel FROM containertest.sequences WHERE rel = ANY (result) AND NOT is_called AND NOT in_snapshot
-        );
+    IF level = 0 THEN
+        RETURN result;
     END IF;
-    IF with_snapshot THEN
-        FOR s IN SELECT * FROM containertest.sequences WHERE in_snapshot AND NOT is_called LOOP
-            EXECUTE format('SELECT is_called OR last_value <> $1 FROM %s', s.name) INTO differs USING s.last_value;
-            IF differs THEN
-                result := result || s.rel;
-            END IF;
-        END LOOP;
-    END IF;
+    result := ARRAY(
+        SELECT rel FROM containertest.sequences k WHERE rel = ANY (result) AND NOT is_called AND k.level = 0
+    );
+    FOR s IN SELECT * FROM containertest.sequences k WHERE k.level > 0 AND NOT is_called LOOP
+        EXECUTE format('SELECT is_called OR last_value <> $1 FROM %s', s.name) INTO differs USING s.last_value;
+        IF differs THEN
+            result := result || s.rel;
+        END IF;
+    END LOOP;
     RETURN result;
 END $$;
 
@@ -224,7 +208,7 @@ BEGIN
         EXECUTE format('ALTER SEQUENCE %s RESTART', s.name);
         PERFORM set_config('containertest.resetting', 'off', true);
     END IF;
-    RETURN containertest.set_value(s.rel::regclass, s.last_value, s.is_called) IS NOT NULL AND s.is_called;
+    RETURN pg_catalog.setval(s.rel::regclass, s.last_value, s.is_called) IS NOT NULL AND s.is_called;
 END $$;
 
 -- A table and those that inherit from it to the baseline. Only with triggers off: others may reference their rows.
@@ -249,7 +233,7 @@ DECLARE
     t containertest.tracked;
 BEGIN
     SELECT * INTO t FROM containertest.tracked WHERE rel = table_oid;
-    IF NOT (t.copied OR t.in_snapshot) THEN
+    IF NOT t.copied THEN
         RETURN false;
     END IF;
     EXECUTE format('DELETE FROM ONLY %s WHERE age(xmin) <= $1', t.name) USING fresh;
@@ -275,12 +259,11 @@ BEGIN
         EXECUTE format(
             'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %3$s FROM ('
                 'SELECT line::%1$s AS containertest_row FROM ('
-                    'SELECT line FROM containertest.%4$s_lines WHERE rel = $1'
+                    'SELECT line FROM containertest.lines WHERE rel = $1 AND level = $2'
                     ' EXCEPT ALL SELECT (containertest_row.*)::text FROM ONLY %1$s containertest_row) lines OFFSET 0) lost',
             t.name, array_to_string(t.columns, ', '),
-            (SELECT string_agg('(containertest_row).' || c, ', ' ORDER BY i) FROM unnest(t.columns) WITH ORDINALITY u(c, i)),
-            CASE WHEN t.in_snapshot THEN 'snapshot' ELSE 'template' END
-        ) USING t.rel;
+            (SELECT string_agg('(containertest_row).' || c, ', ' ORDER BY i) FROM unnest(t.columns) WITH ORDINALITY u(c, i))
+        ) USING t.rel, t.level;
     END IF;
 END $$;
 
@@ -295,8 +278,8 @@ CREATE FUNCTION containertest.can_be_laid(table_oid oid) RETURNS boolean LANGUAG
     )
 $$;
 
--- Copies a table's rows as text and returns their number, or -1 without copying when there are more than most.
-CREATE FUNCTION containertest.copy_lines(t containertest.tracked, target text, most bigint) RETURNS bigint
+-- Enters a table's rows in a level, as text if there are no more than "most"; returns their number.
+CREATE FUNCTION containertest.enter_rows(t containertest.tracked, level int, most bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET bytea_output = 'hex'
 SET lc_monetary = 'C' SET xmloption = 'content' SET row_security = 'off' AS $$
@@ -304,39 +287,52 @@ DECLARE
     found bigint;
 BEGIN
     EXECUTE format('SELECT count(*) FROM ONLY %s', t.name) INTO found;
+    DELETE FROM containertest.lines k WHERE k.rel = t.rel AND k.level = enter_rows.level;
     IF found BETWEEN 1 AND most THEN
         EXECUTE format(
-            'INSERT INTO containertest.%s SELECT $1, (containertest_row.*)::text FROM ONLY %s containertest_row',
-            target, t.name
-        ) USING t.rel;
+            'INSERT INTO containertest.lines SELECT $1, $2, (containertest_row.*)::text FROM ONLY %s containertest_row',
+            t.name
+        ) USING t.rel, level;
     END IF;
+    INSERT INTO containertest.table_levels VALUES (t.rel, level, found, found <= most)
+    ON CONFLICT ON CONSTRAINT table_levels_pkey DO UPDATE SET rows = excluded.rows, copied = excluded.copied;
     RETURN found;
 END $$;
 
--- What there is besides tables and sequences: '' when as in the baseline, 'objects' for new large objects only,
--- 'settings' for what ALTER DATABASE, GRANT and COMMENT ON DATABASE set, 'clone' for anything worse.
-CREATE FUNCTION containertest.besides(database oid, fresh int, settled boolean) RETURNS text LANGUAGE plpgsql AS $$
+-- Has the highest entries of these tables and sequences count, all of those that a level from "above" on has changed.
+CREATE FUNCTION containertest.take_highest(above int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE containertest.tracked t SET level = top.level, rows = top.rows, copied = top.copied
+    FROM (SELECT DISTINCT ON (rel) * FROM containertest.table_levels ORDER BY rel, level DESC) top
+    WHERE top.rel = t.rel AND greatest(t.level, top.level) >= above;
+    UPDATE containertest.sequences s SET level = top.level, last_value = top.last_value, is_called = top.is_called
+    FROM (SELECT DISTINCT ON (rel) * FROM containertest.sequence_levels ORDER BY rel, level DESC) top
+    WHERE top.rel = s.rel AND greatest(s.level, top.level) >= above;
+    PERFORM containertest.watch();
+END $$;
+
+-- What there is besides tables and sequences: '' when as in the baseline, 'objects' for new large objects only, 'clone' for
+-- anything worse, such as what ALTER DATABASE, GRANT and COMMENT ON DATABASE set.
+CREATE FUNCTION containertest.besides(database oid, fresh int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     c containertest.counts;
     kept bigint;
     added bigint;
     pages bigint;
     ok boolean;
-    same_settings boolean;
 BEGIN
     SELECT * INTO c FROM containertest.counts;
     SELECT
         (SELECT count(*) FILTER (WHERE age(xmin) > fresh) = c.event_triggers AND count(*) = c.event_triggers
-            FROM pg_event_trigger),
-        settled OR (
-            (SELECT age(xmin) > fresh FROM pg_database WHERE oid = database)
-            AND (SELECT count(*) FILTER (WHERE age(xmin) > fresh) = c.settings AND count(*) = c.settings
-                FROM pg_db_role_setting WHERE setdatabase = database)
-            AND (SELECT count(*) FILTER (WHERE age(xmin) > fresh) = c.comments AND count(*) = c.comments
-                FROM pg_shdescription WHERE objoid = database AND classoid = 'pg_database'::regclass)),
+            FROM pg_event_trigger)
+        AND (SELECT age(xmin) > fresh FROM pg_database WHERE oid = database)
+        AND (SELECT count(*) FILTER (WHERE age(xmin) > fresh) = c.settings AND count(*) = c.settings
+            FROM pg_db_role_setting WHERE setdatabase = database)
+        AND (SELECT count(*) FILTER (WHERE age(xmin) > fresh) = c.comments AND count(*) = c.comments
+            FROM pg_shdescription WHERE objoid = database AND classoid = 'pg_database'::regclass),
         (SELECT count(*) FILTER (WHERE age(xmin) > fresh) FROM pg_largeobject_metadata),
         (SELECT count(*) FILTER (WHERE age(xmin) <= fresh) FROM pg_largeobject_metadata)
-    INTO ok, same_settings, kept, added;
+    INTO ok, kept, added;
     IF NOT ok OR kept <> c.objects THEN
         RETURN 'clone';
     END IF;
@@ -346,9 +342,6 @@ BEGIN
         IF kept <> c.pages OR pages <> c.pages THEN
             RETURN 'clone';
         END IF;
-    END IF;
-    IF NOT same_settings THEN
-        RETURN 'settings';
     END IF;
     RETURN CASE WHEN added > 0 THEN 'objects' ELSE '' END;
 END $$;
@@ -384,9 +377,9 @@ END $$;
 -- word and what Python has to remember or to do:
 --   clean XMAX                  nothing to do; nothing is written as long as XMAX is the snapshot's xmax
 --   done XMAX HORIZON NOTED DELETED   brought back; so many rows were deleted
---   busy, prepared, settings, clone, lost    see postgres.py
+--   busy, prepared, clone, lost    see postgres.py
 CREATE FUNCTION containertest.reset(
-    database oid, seen text, horizon xid8, noted bigint, patient boolean, settled boolean
+    database oid, seen text, horizon xid8, noted bigint, patient boolean
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     alone boolean;
@@ -404,7 +397,11 @@ BEGIN
         AND NOT containertest.unlogged_moved() THEN
         RETURN 'clean ' || seen;
     END IF;
-    RETURN containertest.bring_back(database, horizon, noted, alone, settled);
+    -- Looked at alone, since all else is slow in a session that is new, as it is where each test has DDL.
+    IF EXISTS (SELECT FROM containertest.marks m WHERE m.mark = -1 AND pg_catalog.age(m.xmin) <= pg_catalog.age(horizon::xid)) THEN
+        RETURN 'clone';
+    END IF;
+    RETURN containertest.bring_back(database, horizon, noted, alone);
 END $$;
 
 -- The first look at everything is one query: each query costs ten microseconds, whatever it does.
@@ -412,21 +409,17 @@ END $$;
 -- A note tells the last writer only, and he need not be the one that commits last: one with a lower transaction id may
 -- have written over the note of one that is still under way. So "noted" moves on only where nobody else is: all with
 -- lower ids have ended then, and what they wrote is seen by the statements that follow; all that come write higher ids.
-CREATE FUNCTION containertest.bring_back(
-    database oid, horizon xid8, noted bigint, alone boolean, settled boolean
-) RETURNS text
+CREATE FUNCTION containertest.bring_back(database oid, horizon xid8, noted bigint, alone boolean) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     fresh int := age(horizon::xid);
     snapshot pg_snapshot := pg_current_snapshot();
-    setvals bigint := pg_sequence_last_value('containertest.setvals'::regclass);
     places int[];
     moved containertest.sequences[];
     strays oid[];
     verdict text := '';
     same boolean;
-    with_snapshot boolean;
-    odd boolean;
+    top int;
     any_moved boolean;
     own xid8;
     following text;
@@ -439,11 +432,11 @@ BEGIN
             SELECT place FROM containertest.notes k, generate_series(k.first, k.last) place
             WHERE pg_sequence_last_value(k.seq) >= noted ORDER BY place
         ),
-        (SELECT array_agg(s) FROM containertest.sequences s WHERE pg_sequence_last_value(rel) IS DISTINCT FROM shown),
+        (SELECT array_agg(s) FROM containertest.sequences s
+            WHERE is_called AND pg_sequence_last_value(rel) IS DISTINCT FROM last_value),
         t.found = c.things AND t.kept = c.things,
-        c.in_snapshot,
-        c.odd
-    INTO places, moved, same, with_snapshot, odd
+        c.level
+    INTO places, moved, same, top
     FROM containertest.counts c, (
         SELECT count(*) AS found, count(*) FILTER (WHERE age(a.xmin) > fresh) AS kept
         FROM (
@@ -456,23 +449,18 @@ BEGIN
                 WHERE objoid = database AND classoid = 'pg_database'::regclass
         ) a
     ) t;
-    IF settled OR NOT same THEN
+    IF NOT same THEN
         verdict := containertest.read_marks(fresh);
         IF verdict = '' THEN
-            verdict := containertest.besides(database, fresh, settled);
+            verdict := containertest.besides(database, fresh);
         END IF;
         IF verdict NOT IN ('', 'objects') THEN
             RETURN verdict;
         END IF;
     END IF;
-    IF setvals IS NOT NULL OR odd OR with_snapshot THEN
-        strays := containertest.astray(setvals IS NOT NULL, with_snapshot);
-    END IF;
+    strays := containertest.astray(top);
     any_moved := containertest.set_back(moved, strays);
-    IF places = '{}' AND NOT any_moved AND verdict = '' AND NOT settled THEN
-        IF setvals > 0 AND alone THEN
-            PERFORM containertest.set_value('containertest.setvals', 1, false);
-        END IF;
+    IF places = '{}' AND NOT any_moved AND verdict = '' THEN
         RETURN 'clean ' || CASE WHEN alone OR pg_snapshot_xmin(snapshot) = pg_snapshot_xmax(snapshot)
             THEN pg_snapshot_xmax(snapshot)::text ELSE '0' END;
     END IF;
@@ -493,7 +481,7 @@ BEGIN
         places := containertest.noted_since(noted);
     END IF;
     FOREACH at IN ARRAY places LOOP
-        n := containertest.wipe(at, fresh, with_snapshot);
+        n := containertest.wipe(at, fresh, top > 0);
         IF n = -1 THEN
             IF NOT (containertest.triggers_off() AND containertest.refill_tree(at, fresh)) THEN
                 RETURN 'clone';
@@ -509,9 +497,6 @@ BEGIN
     END IF;
     IF NOT alone THEN
         RETURN format('done 0 %s %s %s', greatest(horizon, pg_snapshot_xmin(snapshot)), noted, deleted);
-    END IF;
-    IF setvals > 0 AND setvals = pg_sequence_last_value('containertest.setvals'::regclass) THEN
-        PERFORM containertest.set_value('containertest.setvals', 1, false);
     END IF;
     following := (own::text::bigint + 1)::text;
     RETURN format('done %1$s %1$s %1$s %2$s', following, deleted);
@@ -557,18 +542,16 @@ BEGIN
     RETURN containertest.next_horizon();
 END $$;
 
--- What is there now becomes the baseline. Returns 'done HORIZON', or 'clone' when that takes more than rows and
--- sequences, or 'same' when nothing was written, or 'busy' when somebody else is writing.
-CREATE FUNCTION containertest.snapshot(database oid, horizon xid8, noted bigint, most bigint) RETURNS text
+-- What is there now becomes the level "at": the highest there is, or one above it. Returns 'done HORIZON', or 'clone' when
+-- that takes more than rows and sequences, or 'same' when nothing was written, or 'busy' when somebody else is writing.
+CREATE FUNCTION containertest.push(at int, database oid, horizon xid8, noted bigint, most bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     own xid8 := pg_current_xact_id();  -- first: what others write later is fresh
     fresh int := age(horizon::xid);
     places int[];
-    setvals boolean := pg_sequence_last_value('containertest.setvals'::regclass) IS NOT NULL;
     moved oid[];
     same boolean;
-    n bigint;
     s containertest.sequences;
     t containertest.tracked;
 BEGIN
@@ -576,11 +559,13 @@ BEGIN
         RETURN 'busy';
     END IF;
     places := containertest.noted_since(noted);
-    IF containertest.read_marks(fresh) <> '' OR containertest.besides(database, fresh, false) <> '' THEN
+    IF containertest.read_marks(fresh) <> '' OR containertest.besides(database, fresh) <> '' THEN
         RETURN 'clone';
     END IF;
-    moved := containertest.astray(setvals, (SELECT in_snapshot FROM containertest.counts))
-        || ARRAY(SELECT rel FROM containertest.sequences WHERE pg_sequence_last_value(rel) IS DISTINCT FROM shown);
+    moved := containertest.astray((SELECT level FROM containertest.counts))
+        || ARRAY(
+            SELECT rel FROM containertest.sequences WHERE is_called AND pg_sequence_last_value(rel) IS DISTINCT FROM last_value
+        );
     IF places = '{}' AND moved = '{}' THEN
         RETURN 'same';
     END IF;
@@ -592,63 +577,49 @@ BEGIN
             'SELECT count(*) FILTER (WHERE age(xmin) > $1) = $2 AND count(*) = $2 FROM ONLY %s', t.name
         ) INTO same USING fresh, t.rows;
         CONTINUE WHEN same;
-        IF t.care = 2 OR NOT (containertest.can_be_laid(t.rel) AND containertest.triggers_off()) THEN
-            RETURN 'clone';  -- the rows could not be laid over a new clone
-        END IF;
-        IF t.in_snapshot THEN
-            DELETE FROM containertest.snapshot_lines WHERE rel = t.rel;
-        END IF;
-        n := containertest.copy_lines(t, 'snapshot_lines', most);
-        IF n > most THEN
+        -- Rows that could not be laid over a new clone need one of their own.
+        IF t.care = 2 OR NOT (containertest.can_be_laid(t.rel) AND containertest.triggers_off())
+            OR containertest.enter_rows(t, at, most) > most THEN
             RETURN 'clone';
         END IF;
-        UPDATE containertest.tracked SET rows = n, in_snapshot = true WHERE rel = t.rel;
     END LOOP;
-    IF moved <> '{}' THEN
-        FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (moved) LOOP
-            EXECUTE format(
-                'UPDATE containertest.sequences SET in_snapshot = true,'
-                ' (last_value, is_called) = (SELECT last_value, is_called FROM %s) WHERE rel = $1', s.name
-            ) USING s.rel;
-        END LOOP;
-        -- Each once more, for the values that sessions took ahead.
-        PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE rel = ANY (moved);
-    END IF;
-    PERFORM containertest.watch();
-    UPDATE containertest.counts SET in_snapshot = true;
+    FOR s IN SELECT * FROM containertest.sequences WHERE rel = ANY (moved) LOOP
+        EXECUTE format(
+            'INSERT INTO containertest.sequence_levels SELECT $1, $2, last_value, is_called FROM %s'
+            ' ON CONFLICT (rel, level) DO UPDATE SET last_value = excluded.last_value, is_called = excluded.is_called', s.name
+        ) USING s.rel, at;
+    END LOOP;
+    PERFORM containertest.take_highest(at);
+    -- Each once more, for the values that sessions took ahead.
+    PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE rel = ANY (moved);
+    UPDATE containertest.counts SET level = at;
     RETURN format('done %s', containertest.next_horizon());
 END $$;
 
--- The baseline is the template's again; what the snapshot changed is noted for the reset that follows.
-CREATE FUNCTION containertest.forget_snapshot() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '10s' AS $$
+-- The levels above "depth" are no part of the baseline any more; what they changed is noted for the reset that follows.
+CREATE FUNCTION containertest.pop(depth int) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '10s' AS $$
 BEGIN
     PERFORM pg_catalog.setval(n.seq, pg_catalog.txid_current()) FROM containertest.notes n
-    WHERE EXISTS (SELECT FROM containertest.tracked WHERE in_snapshot AND place BETWEEN n.first AND n.last);
-    UPDATE containertest.counts SET in_snapshot = false;
-    UPDATE containertest.tracked SET rows = template_rows, in_snapshot = false WHERE in_snapshot;
-    UPDATE containertest.sequences SET last_value = template_value, is_called = template_called, in_snapshot = false
-    WHERE in_snapshot;
-    DELETE FROM containertest.snapshot_lines;
-    PERFORM containertest.unwatch();
-    -- So that values not called yet are looked at too.
-    PERFORM nextval('containertest.setvals') WHERE pg_sequence_last_value('containertest.setvals') IS DISTINCT FROM -1;
+    WHERE EXISTS (SELECT FROM containertest.tracked WHERE level > depth AND place BETWEEN n.first AND n.last);
+    DELETE FROM containertest.lines WHERE level > depth;
+    DELETE FROM containertest.table_levels WHERE level > depth;
+    DELETE FROM containertest.sequence_levels WHERE level > depth;
+    PERFORM containertest.take_highest(depth + 1);
+    UPDATE containertest.counts SET level = depth;
 END $$;
 
--- What Python keeps of a snapshot, besides snapshot_lines, to lay it over a new clone.
-CREATE FUNCTION containertest.describe_snapshot() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
+-- All levels above the template's, for lay() to make them in another clone of it.
+CREATE FUNCTION containertest.levels() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
     SELECT pg_catalog.json_build_object(
-        'tables', (SELECT coalesce(pg_catalog.json_object_agg(rel, rows), '{}') FROM containertest.tracked
-            WHERE in_snapshot),
-        'values', (SELECT coalesce(pg_catalog.json_object_agg(rel, last_value), '{}') FROM containertest.sequences
-            WHERE in_snapshot),
-        'called', (SELECT coalesce(pg_catalog.json_object_agg(rel, is_called), '{}') FROM containertest.sequences
-            WHERE in_snapshot)
+        'tables', (SELECT coalesce(pg_catalog.json_agg(t), '[]') FROM containertest.table_levels t WHERE level > 0),
+        'sequences', (SELECT coalesce(pg_catalog.json_agg(s), '[]') FROM containertest.sequence_levels s WHERE level > 0),
+        'lines', (SELECT coalesce(pg_catalog.json_agg(l), '[]') FROM containertest.lines l WHERE level > 0)
     )::text
 $$;
 
--- Lays a snapshot over the template's rows; what others have written besides is undone. snapshot_lines are filled already.
--- Returns the horizon, or '' when somebody else is writing: then the database is not what it should be.
-CREATE FUNCTION containertest.lay_snapshot(description json, database oid, horizon xid8, noted bigint) RETURNS text
+-- Lays what levels() has said over the template's rows; what others have written besides is undone. Returns the horizon,
+-- or '' when somebody else is writing: then the database is not what it should be.
+CREATE FUNCTION containertest.lay(levels json, depth int, database oid, horizon xid8, noted bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3' SET bytea_output = 'hex'
 SET lc_monetary = 'C' SET xmloption = 'content' SET row_security = 'off' AS $$
@@ -660,30 +631,27 @@ DECLARE
     at int;
 BEGIN
     IF NOT containertest.nobody_below(own, database) THEN
-        DELETE FROM containertest.snapshot_lines;
         RETURN '';
     END IF;
     PERFORM containertest.triggers_off();
     FOREACH at IN ARRAY containertest.noted_since(noted) LOOP
         n := containertest.wipe(at, fresh, false);
         IF n = -2 OR n = -1 AND NOT containertest.refill_tree(at, fresh) THEN
-            DELETE FROM containertest.snapshot_lines;
             RETURN '';
         END IF;
     END LOOP;
-    UPDATE containertest.tracked SET in_snapshot = true, rows = e.value::bigint
-    FROM json_each_text(description -> 'tables') e WHERE rel = e.key::oid;
-    UPDATE containertest.sequences SET in_snapshot = true, last_value = e.value::bigint,
-        is_called = (description -> 'called' ->> e.key)::boolean
-    FROM json_each_text(description -> 'values') e WHERE rel = e.key::oid;
-    FOR t IN SELECT * FROM containertest.tracked WHERE in_snapshot ORDER BY place LOOP
+    INSERT INTO containertest.table_levels SELECT * FROM json_populate_recordset(NULL::containertest.table_levels, levels -> 'tables');
+    INSERT INTO containertest.sequence_levels
+        SELECT * FROM json_populate_recordset(NULL::containertest.sequence_levels, levels -> 'sequences');
+    INSERT INTO containertest.lines SELECT * FROM json_populate_recordset(NULL::containertest.lines, levels -> 'lines');
+    PERFORM containertest.take_highest(1);
+    FOR t IN SELECT * FROM containertest.tracked WHERE level > 0 ORDER BY place LOOP
         EXECUTE format('DELETE FROM ONLY %s', t.name);
     END LOOP;
-    FOR t IN SELECT * FROM containertest.tracked WHERE in_snapshot ORDER BY place DESC LOOP
+    FOR t IN SELECT * FROM containertest.tracked WHERE level > 0 ORDER BY place DESC LOOP
         PERFORM containertest.insert_missing(t);
     END LOOP;
-    PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE in_snapshot;
-    PERFORM containertest.watch();
-    UPDATE containertest.counts SET in_snapshot = true;
+    PERFORM containertest.set_one_back(k) FROM containertest.sequences k WHERE level > 0;
+    UPDATE containertest.counts SET level = depth;
     RETURN containertest.next_horizon();
 END $$;

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from containertest.reset.pg_catalog import Sequence, Table, batches, read_sequences, read_sql, read_tables
+from containertest.sql.own import joined, own_cursor
 
 #: Tables with more rows are not copied: when their baseline rows are lost, the database is cloned anew.
 MOST_ROWS = 10_000
@@ -45,14 +46,6 @@ HIDE_TRIGGERS = """
     UPDATE pg_catalog.pg_trigger SET tgisinternal = true WHERE tgfoid = 'containertest.mark'::regproc;
 """
 
-# setval() for our own use. Functions in the language "internal" are for superusers to create.
-SET_VALUE = """
-    CREATE FUNCTION containertest.set_value(regclass, bigint, boolean) RETURNS bigint STRICT
-"""
-
-# Any role may call setval(), also where default privileges say otherwise of new functions.
-CALLABLE = "GRANT EXECUTE ON FUNCTION containertest.set_value(regclass, bigint, boolean) TO PUBLIC"
-
 EVENT_TRIGGERS = """
     CREATE EVENT TRIGGER containertest_ddl ON ddl_command_end EXECUTE FUNCTION containertest.mark_ddl();
     CREATE EVENT TRIGGER containertest_drop ON sql_drop EXECUTE FUNCTION containertest.mark_ddl();
@@ -67,11 +60,9 @@ REMOVE = """
 """
 REMOVE_SCHEMA = "DROP SCHEMA IF EXISTS containertest CASCADE"
 
-RECORD_ROWS = """
-    UPDATE containertest.tracked t SET rows = n, template_rows = n, copied = n <= %(most)s
-    FROM (SELECT rel, containertest.copy_lines(k, 'template_lines', %(most)s) AS n
-          FROM containertest.tracked k WHERE rel = ANY (%(rels)s::oid[]) AND care < 2) found
-    WHERE found.rel = t.rel AND n > 0
+ENTER_ROWS = """
+    SELECT containertest.enter_rows(t, 0, %(most)s) FROM containertest.tracked t
+    WHERE rel = ANY (%(rels)s::oid[]) AND care < 2
 """
 
 
@@ -80,25 +71,21 @@ def prepare(connection: Any) -> None:
 
     Run again in the same database it starts over, from what is there then.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        superuser = bool(cursor.fetchone()[0])
+    with own_cursor(connection) as cursor:
+        superuser = _is_superuser(cursor)
         if superuser:
             # Event triggers of the user's are not for us.
             cursor.execute("SET session_replication_role = replica")
         cursor.execute("SET client_min_messages = warning")
         cursor.execute(REMOVE if superuser else REMOVE_SCHEMA)
         cursor.execute(read_sql("pg_install.sql"))
-        internal, in_sql = "LANGUAGE internal AS 'setval3_oid'", "LANGUAGE sql AS 'SELECT setval($1, $2, $3)'"
-        cursor.execute(f"{SET_VALUE}{internal if superuser else in_sql};{CALLABLE}")
         _track_tables(cursor, [table for table in read_tables(cursor) if table.owned])
         _track_sequences(cursor, read_sequences(cursor))
         cursor.execute(
-            "ANALYZE containertest.tracked, containertest.notes, containertest.sequences, containertest.template_lines"
+            "ANALYZE containertest.tracked, containertest.notes, containertest.sequences, containertest.lines"
         )
         if superuser:
             cursor.execute(HIDE_TRIGGERS)
-            cursor.execute(read_sql("pg_setval.sql"))
             cursor.execute(EVENT_TRIGGERS)
             cursor.execute("RESET session_replication_role")
         cursor.execute("RESET client_min_messages")
@@ -106,13 +93,15 @@ def prepare(connection: Any) -> None:
 
 def remove(connection: Any) -> None:
     """Take out of the database of an autocommit connection all that `prepare` has put there."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        superuser = bool(cursor.fetchone()[0])
+    with own_cursor(connection) as cursor:
+        superuser = _is_superuser(cursor)
         cursor.execute("SET client_min_messages = warning")
         cursor.execute(REMOVE if superuser else REMOVE_SCHEMA)
-        if superuser:
-            cursor.execute(read_sql("pg_setval_back.sql"))
+
+
+def _is_superuser(cursor: Any) -> bool:
+    cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    return bool(cursor.fetchone()[0])
 
 
 def _track_tables(cursor: Any, tables: list[Table]) -> None:
@@ -123,24 +112,25 @@ def _track_tables(cursor: Any, tables: list[Table]) -> None:
     for batch in batches(tables, CHUNK):
         cursor.execute("".join(MARK_TRIGGERS.format(name=table.name, note=note[table.place]) for table in batch))
         values = [(t.oid, t.place, t.name, t.columns, t.members, t.care) for t in batch]
-        rows = b",".join(cursor.mogrify("(%s, %s, %s, %s::text[], %s::oid[], %s)", row) for row in values)
-        cursor.execute(b"INSERT INTO containertest.tracked (rel, place, name, columns, members, care) VALUES " + rows)
-        cursor.execute(RECORD_ROWS, {"most": MOST_ROWS, "rels": [table.oid for table in batch]})
-    cursor.execute("SELECT containertest.watch(); UPDATE containertest.tracked SET template_watched = watched")
+        columns = "rel, place, name, columns, members, care"
+        cursor.execute(f"INSERT INTO containertest.tracked ({columns}) VALUES {joined(values)}")
+        cursor.execute(ENTER_ROWS, {"most": MOST_ROWS, "rels": [table.oid for table in batch]})
+    cursor.execute("SELECT containertest.take_highest(0)")
     cursor.execute("SELECT place, containertest.rows_at(place) FROM containertest.tracked")
     cursor.execute(wipe_functions(tables, dict(cursor.fetchall())))
 
 
 def _track_sequences(cursor: Any, sequences: list[Sequence]) -> None:
     for batch in batches(sequences, 200):
-        values = [(s.oid, s.name, s.caching, s.last_value, s.is_called, s.last_value, s.is_called) for s in batch]
-        rows = b",".join(cursor.mogrify("(%s, %s, %s, %s, %s, %s, %s)", row) for row in values)
-        cursor.execute(b"INSERT INTO containertest.sequences VALUES " + rows)
+        values = [(s.oid, s.name, s.caching, s.last_value, s.is_called) for s in batch]
+        columns = "rel, name, caching, last_value, is_called"
+        cursor.execute(f"INSERT INTO containertest.sequences ({columns}) VALUES {joined(values)}")
+    cursor.execute(
+        "INSERT INTO containertest.sequence_levels SELECT rel, 0, last_value, is_called FROM containertest.sequences"
+    )
     # The next nextval() of each takes a transaction id from now on, as it finds no values logged ahead.
-    cursor.execute("SELECT containertest.set_value(rel, last_value, true) FROM containertest.sequences WHERE is_called")
-    uncalled = [sequence for sequence in sequences if not sequence.is_called]
-    cursor.execute(strayed_function(uncalled))
-    cursor.execute("UPDATE containertest.counts SET odd = %s", (any(map(is_odd, uncalled)),))
+    cursor.execute("SELECT setval(rel, last_value, true) FROM containertest.sequences WHERE is_called")
+    cursor.execute(strayed_function([sequence for sequence in sequences if not sequence.is_called]))
     cursor.execute(unlogged_function([sequence for sequence in sequences if sequence.unlogged]))
 
 
@@ -161,7 +151,7 @@ def noted_together(tables: list[Table]) -> list[list[Table]]:
 def wipe_functions(tables: list[Table], rows: dict[int, int]) -> str:
     """Return functions that delete the fresh rows of the table at a place.
 
-    ``containertest.wipe(place int, fresh int, in_snapshot boolean)`` returns how many it deleted, -1 when some rows
+    ``containertest.wipe(place int, fresh int, with_levels boolean)`` returns how many it deleted, -1 when some rows
     of the baseline are gone, -2 when only a new clone brings them back. The statements are in the functions' text, so
     that each session plans each of them once. ``rows``: of each place, those that the template has.
     """
@@ -212,27 +202,14 @@ def _wipe_table(table: Table, rows: int) -> str:
     )
 
 
-def is_odd(sequence: Sequence) -> bool:
-    """Whether a sequence that is not called yet doesn't begin at its start: TRUNCATE … RESTART IDENTITY moves it."""
-    return sequence.last_value != sequence.start
-
-
 def strayed_function(sequences: list[Sequence]) -> str:
-    """Return a function that looks at the sequences that are not called yet in the template.
-
-    ``containertest.strayed(setvals boolean)`` looks at all of them, or only at those that don't begin at their start.
-    """
-    odd = _strayed([sequence for sequence in sequences if is_odd(sequence)])
-    even = _strayed([sequence for sequence in sequences if not is_odd(sequence)])
-    return (
-        "CREATE FUNCTION containertest.strayed(boolean) RETURNS oid[] LANGUAGE plpgsql AS $containertest$\n"
-        f"DECLARE r oid[] := '{{}}';\nBEGIN\n{odd}IF $1 THEN\n{even}END IF;\nRETURN r;\nEND $containertest$"
-    )
-
-
-def _strayed(sequences: list[Sequence]) -> str:
+    """Return a function that looks at the sequences that are not called yet in the template."""
     selects = [f"SELECT {s.oid}::oid FROM {s.name} WHERE last_value <> {s.last_value} OR is_called" for s in sequences]
-    return "".join(f"r := r || ARRAY({' UNION ALL '.join(batch)});\n" for batch in batches(selects, 50))
+    looks = "".join(f"r := r || ARRAY({' UNION ALL '.join(batch)});\n" for batch in batches(selects, 50))
+    return (
+        "CREATE FUNCTION containertest.strayed() RETURNS oid[] LANGUAGE plpgsql AS $containertest$\n"
+        f"DECLARE r oid[] := '{{}}';\nBEGIN\n{looks}RETURN r;\nEND $containertest$"
+    )
 
 
 def unlogged_function(sequences: list[Sequence]) -> str:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from psycopg2 import extensions
 
 from containertest import leaks
 from containertest.errors import ResetError
@@ -25,6 +24,7 @@ from containertest.reset import pg_database, pg_others, pg_prepare
 from containertest.reset.pg_baseline import Baseline
 from containertest.reset.pg_database import Database
 from containertest.reset.pg_session import SERVER_STATE, SETTINGS, SessionState
+from containertest.sql.own import own_cursor
 
 log = logging.getLogger("containertest")
 
@@ -91,8 +91,13 @@ class PostgresReset:
 
         :param warn: gives the warning.
         """
-        self._baseline.mend()
-        self._finish(self._bring_back(), culprit, warn)
+        if self._baseline.mend():
+            self._session.remember(self._database.connection)
+        leftovers = self._bring_back()
+        if self._deleted > TIDY_AFTER:
+            self._tidy()
+        if leftovers:
+            self._report(leftovers, culprit or "the code before this reset", warn)
 
     def end_leftovers(self, culprit: str = "", warn: Callable[[str], None] = leaks.warn) -> None:
         """End such sessions, as `reset` does, but leave all data as they are.
@@ -113,10 +118,10 @@ class PostgresReset:
         if leftovers:
             self._report(leftovers, culprit or "the code before this look", warn)
 
-    def snapshot(self, *, base: bool = False) -> None:
-        """Make what is there now the baseline; with ``base`` the one that `restore` goes back to.
+    def push(self, number: int) -> None:
+        """Make what is there now the level ``number`` of the baseline: the highest there is, or one above it.
 
-        Transactions that are still open are no part of it: they are ended, as ``reset`` does.
+        Level 0 is the template. Transactions that are still open are no part of it: they are ended, as ``reset`` does.
         The shared connection has then the settings and the role of a new one.
         """
         connection = self._ready()
@@ -125,34 +130,31 @@ class PostgresReset:
             # Later their rows could not be told from the baseline's, whose transaction ids are no lower.
             leftovers = self._end_others(connection)
             pg_database.roll_back_prepared(self._database)
-            self._baseline.snapshot(base=base)
+            self._baseline.push(number)
+        self._session.remember(self._database.connection)
         if leftovers:
             self._report(leftovers, "the code before this snapshot", leaks.warn)
 
-    def restore(self, culprit: str = "", warn: Callable[[str], None] = leaks.warn, *, everything: bool = False) -> None:
-        """Bring back the base, with ``everything`` the template, and forget what snapshots laid over it.
+    def pop(self, depth: int) -> None:
+        """Forget the levels above ``depth``; ``reset`` has to follow."""
+        if self._baseline.pops_in_place(depth):
+            # In a transaction that a test has left, what is done would be rolled back with it.
+            self._ready()
+        with self._explained("A level of the database {!r} could not be forgotten: {}"):
+            self._baseline.pop(depth)
+        self._session.remember(self._database.connection)
 
-        :param culprit: as for `reset`, and so is ``warn``.
-        """
-        with self._baseline.changing():
-            if self._baseline.is_over(everything=everything):
-                # In a transaction that a test has left, what is done would be rolled back with it.
-                self._ready()
-            with self._explained("The snapshot of the database {!r} could not be forgotten: {}"):
-                self._baseline.forget_snapshot(everything=everything)
-            leftovers = self._bring_back()
-            self._baseline.lay_base()
-        self._finish(leftovers, culprit, warn)
+    def _clone(self, reason: str) -> None:
+        self._baseline.clone(reason)
+        self._session.remember(self._database.connection)
+
+    def close(self) -> None:
+        """Close the connections that this has opened besides the shared one; the next use opens them again."""
+        self._baseline.close()
 
     def renew(self) -> None:
         """Make the database anew, at its baseline, as when somebody has taken it away."""
-        self._baseline.clone("it was taken away")
-
-    def _finish(self, leftovers: list[pg_others.Leftover], culprit: str, warn: Callable[[str], None]) -> None:
-        if self._deleted > TIDY_AFTER:
-            self._tidy()
-        if leftovers:
-            self._report(leftovers, culprit or "the code before this reset", warn)
+        self._clone("it was taken away")
 
     @contextmanager
     def _explained(self, text: str) -> Iterator[None]:
@@ -163,19 +165,16 @@ class PostgresReset:
 
     def _bring_back(self) -> list[pg_others.Leftover]:
         leftovers: list[pg_others.Leftover] = []
-        patient, settled = True, False
+        patient = True
         for attempt in range(ATTEMPTS):
             connection = self._ready()
             try:
-                word, *rest = self._look(connection, patient, settled)
+                word, *rest = self._look(connection, patient)
                 if word == "busy":
                     leftovers += self._end_others(connection)
                     patient = False
                 elif word == "prepared":
                     pg_database.roll_back_prepared(self._database)
-                elif word == "settings":
-                    self._baseline.write_properties()
-                    settled = True
                 else:
                     self._note(word, rest)
                     return leftovers
@@ -190,17 +189,17 @@ class PostgresReset:
                 if connection.closed and not last:
                     self._database.close()
                     continue
-                self._baseline.clone(str(error))
+                self._clone(str(error))
                 return leftovers
         raise ResetError(f"The database {self._database.name!r} could not be brought back in {ATTEMPTS} attempts.")
 
-    def _look(self, connection: Any, patient: bool, settled: bool) -> list[str]:
+    def _look(self, connection: Any, patient: bool) -> list[str]:
         """Send the one message and return the answer of the function ``reset`` in pg_install.sql."""
         baseline = self._baseline
         cursor = self._session.cursor(connection)
         cursor.execute(
             f"{SERVER_STATE}SELECT containertest.reset"
-            f"({baseline.oid},'{baseline.seen}','{baseline.horizon}','{baseline.noted}',{patient},{settled})"
+            f"({baseline.oid},'{baseline.seen}','{baseline.horizon}','{baseline.noted}',{patient})"
         )
         answer: str = cursor.fetchone()[0]
         self._session.set_reported(connection)
@@ -213,7 +212,7 @@ class PostgresReset:
             self._baseline.moved_on(*rest[:3])
             self._deleted += int(rest[3])
         else:
-            self._baseline.clone("DDL" if word == "clone" else "its unlogged data are lost")
+            self._clone("DDL" if word == "clone" else "its unlogged data are lost")
 
     def _ready(self) -> Any:
         """Return the shared connection, in no transaction; a new one if the old is of no use."""
@@ -222,7 +221,7 @@ class PostgresReset:
         except psycopg2.OperationalError:
             if not pg_database.missing(self._database):
                 raise
-            self._baseline.clone("it was gone")
+            self._clone("it was gone")
             connection = self._database.connection
         if not self._session.ready(connection):
             self._database.close()
@@ -231,7 +230,7 @@ class PostgresReset:
         return connection
 
     def _end_others(self, connection: Any) -> list[pg_others.Leftover]:
-        with connection.cursor(cursor_factory=extensions.cursor) as cursor:
+        with own_cursor(connection) as cursor:
             leftovers = pg_others.find_lasting(cursor)
             pg_others.end(cursor, leftovers)
         return leftovers

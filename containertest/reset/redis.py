@@ -67,16 +67,20 @@ class RedisReset:
         """Bring back the baseline: in one round trip, unless the baseline has keys and a test wrote some."""
         self._scope.reset()
 
-    def snapshot(self, *, base: bool = False) -> None:
-        """Make what is there now the baseline; keys with the time that they still have to live.
+    def push(self, number: int) -> None:
+        """Make what is there now the level ``number`` of the baseline: the highest there is, or one above it.
 
-        With ``base`` it is the one that `restore` goes back to.
+        Level 0 is what was there at first. Keys keep the time that they still have to live.
         """
-        self._scope.snapshot(base)
+        self._scope.push(number)
 
-    def restore(self, *, everything: bool = False) -> None:
-        """Bring back the base; with ``everything`` what was there before the first snapshot, without keys."""
-        self._scope.restore(everything)
+    def pop(self, depth: int) -> None:
+        """Forget the levels above ``depth``, and bring back what is left."""
+        self._scope.pop(depth)
+
+    def restore(self) -> None:
+        """Bring back the baseline, whatever the server has been through: nothing that is known of it counts."""
+        self._scope.restore()
 
     def close(self) -> None:
         """Close the connection that resets use; the next reset opens another."""
@@ -87,7 +91,7 @@ class _WholeServer(Scope):
     def __init__(self, client: redis.Redis, wire: Wire, first: str = "") -> None:
         super().__init__(client, wire)
         self.settings = self.first_settings = Settings.from_json(first) if first else read_settings(wire)
-        self.initial = self.base = self.keys, self.settings, self.look
+        self.levels = [(self.keys, self.settings, self.look)]
         if first:
             wire.send(rights(self.settings))
         self.start()
@@ -100,18 +104,15 @@ class _WholeServer(Scope):
         self.calls = Counter(parse_calls(calls))
         self.connects = self.wire.connects
 
-    def snapshot(self, base: bool) -> None:
+    def push(self, number: int) -> None:
         look = self.shared.look()
         keys = read_keys(self.wire, self.home, all_databases=True)
         self.keys, self.settings, self.look = keys, read_settings(self.wire), look
-        if base:
-            self.base = self.keys, self.settings, self.look
+        self.levels[number:] = [(self.keys, self.settings, self.look)]
         self.start()
 
-    def restore(self, everything: bool) -> None:
-        if everything:
-            self.base = self.initial
-        self.keys, self.settings, self.look = self.base
+    def restore(self) -> None:
+        self.keys, self.settings, self.look = self.levels[-1]
         self.reset()
         self.repair(EVERYTHING)
 

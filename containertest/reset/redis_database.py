@@ -17,7 +17,7 @@ class OneDatabase(Scope):
 
     def __init__(self, client: redis.Redis, wire: Wire) -> None:
         super().__init__(client, wire)
-        self.initial = self.base = self.keys, self.look
+        self.levels = [(self.keys, self.look)]
         self.calls: dict[str, int] = {}
 
     def first(self) -> list[Command]:
@@ -38,15 +38,12 @@ class OneDatabase(Scope):
         before, self.calls = self.calls, parse_calls(calls)
         return HIDDEN in changed(before, self.calls)
 
-    def snapshot(self, base: bool) -> None:
+    def push(self, number: int) -> None:
         look = self.shared.look()
         self.keys, self.look = read_keys(self.wire, self.home, all_databases=False), look
-        if base:
-            self.base = self.keys, self.look
+        self.levels[number:] = [(self.keys, self.look)]
         self.shared.disconnect()
 
-    def restore(self, everything: bool) -> None:
-        if everything:
-            self.base = self.initial
-        self.keys, self.look = self.base
+    def restore(self) -> None:
+        self.keys, self.look = self.levels[-1]
         self.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import redis
 
@@ -22,6 +23,8 @@ class Scope(abc.ABC):
         self.clients = Clients(client)
         self.home = int(client.connection_pool.connection_kwargs.get("db") or 0)
         self.keys = Keys(self.home)
+        #: What `restore` takes for its own, of each level.
+        self.levels: list[Any] = []
 
     @abc.abstractmethod
     def first(self) -> list[Command]:
@@ -32,9 +35,15 @@ class Scope(abc.ABC):
         """Bring back the present baseline."""
 
     @abc.abstractmethod
-    def snapshot(self, base: bool) -> None:
-        """Make what is there now the baseline, all of it or nothing: reading it may be interrupted."""
+    def push(self, number: int) -> None:
+        """Make what is there now the level ``number``, all of it or nothing: reading it may be interrupted."""
 
     @abc.abstractmethod
-    def restore(self, everything: bool) -> None:
-        """Make the base, with ``everything`` what there was at first, the baseline, and bring it back."""
+    def restore(self) -> None:
+        """Bring back the highest level, whatever the server has been through."""
+
+    def pop(self, depth: int) -> None:
+        """Forget the levels above ``depth``, and bring back what is left."""
+        if len(self.levels) > depth + 1:
+            del self.levels[depth + 1 :]
+            self.restore()

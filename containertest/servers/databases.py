@@ -121,8 +121,9 @@ def claim(lease: Lease, source: str, wanted: str, purpose: str, admin: Any) -> s
 def clone(name: str, source: str, admin: Any) -> None:
     """Make the database ``name`` a fresh copy of ``source``, with the settings and grants that belong to it."""
     from containertest.reset.pg_clone import clone_database
+    from containertest.sql.own import own_cursor
 
-    with _explained(admin), admin.cursor() as cursor:
+    with _explained(admin), own_cursor(admin) as cursor:
         drop_own(admin, name)
         clone_database(cursor, source, name)
 
@@ -185,27 +186,30 @@ def give_up(lease: Lease, name: str) -> None:
 def drop(admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name``, if there is one, whoever is connected to it."""
     from containertest.reset.pg_clone import drop_database
+    from containertest.sql.own import own_cursor
 
-    with _explained(admin), admin.cursor() as cursor:
+    with _explained(admin), own_cursor(admin) as cursor:
         drop_database(cursor, name)
 
 
 def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:
-    """Drop a process' database ``name``, and the template databases that its snapshots may have left."""
+    """Drop a process' database ``name``, and the template databases that its levels may have left."""
     for database in _own(admin, name):
         drop(admin, database)
 
 
 def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name`` of a run that is over, with all that keeps a database from being dropped."""
+    from containertest.sql.own import own_cursor
+
     found = _own(admin, name)
-    with admin.cursor() as cursor:
+    with own_cursor(admin) as cursor:
         cursor.execute("SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)", (found,))
         prepared = cursor.fetchall()
     for database, gid in prepared:
         with closing(postgres.connect(endpoint, database)) as connection:
             connection.autocommit = True
-            with connection.cursor() as cursor:
+            with own_cursor(connection) as cursor:
                 cursor.execute("ROLLBACK PREPARED %s", (gid,))
     for database in found:
         drop(admin, database)
@@ -213,23 +217,26 @@ def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, nam
 
 def _own(admin: psycopg2.extensions.connection, name: str) -> list[str]:
     """Which databases of those that a process with the database ``name`` may have there are."""
-    from containertest.reset.pg_clone import snapshot_templates
+    from containertest.reset.pg_clone import own_databases
+    from containertest.sql.own import own_cursor
 
-    with admin.cursor() as cursor:
-        cursor.execute("SELECT datname FROM pg_database WHERE datname IN %s", ((name, *snapshot_templates(name)),))
-        return [datname for (datname,) in cursor.fetchall()]
+    with own_cursor(admin) as cursor:
+        return own_databases(cursor, name)
 
 
 def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
     """End the connections that a migration tool left to its database: they would keep it from being cloned."""
-    with admin.cursor() as cursor:
+    from containertest.sql.own import own_cursor
+
+    with own_cursor(admin) as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
 
 
 def _create(admin: psycopg2.extensions.connection, name: str) -> None:
     from containertest.reset.pg_clone import strategy
+    from containertest.sql.own import own_cursor
 
-    with admin.cursor() as cursor:
+    with own_cursor(admin) as cursor:
         how = strategy(cursor)
     _run(admin, f"CREATE DATABASE {{}}{how}", name)
 
@@ -237,7 +244,9 @@ def _create(admin: psycopg2.extensions.connection, name: str) -> None:
 def _run(admin: psycopg2.extensions.connection, statement: str, *names: str) -> None:
     from psycopg2 import sql
 
-    with _explained(admin), admin.cursor() as cursor:
+    from containertest.sql.own import own_cursor
+
+    with _explained(admin), own_cursor(admin) as cursor:
         cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 

@@ -95,12 +95,14 @@ class PostgresPart:
         from containertest.reset import pg_prepare
 
         pg_prepare.remove(self.running.connection)
-        self.reset = None
         self.close()
+        self.reset = None
 
     def close(self) -> None:
         """Close the connections that this process shares; the next use opens them again."""
         self.running.close()
+        if self.reset:
+            self.reset.close()
 
 
 class RedisPart:

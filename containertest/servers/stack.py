@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from containertest import leaks, libpq
-from containertest.errors import BackendUnavailable, ContainerTestError, NotStarted, ResetError, ServerDied
+from containertest.errors import BackendUnavailable, NotStarted, ResetError, ServerDied
 from containertest.servers import death
-from containertest.servers.layers import Layers
+from containertest.servers.levels import UNFINISHED, Level
 from containertest.servers.parts import PostgresPart, RedisPart
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.servers.starting import Start, Wanted
@@ -70,8 +71,14 @@ class Stack:
     def __init__(self, wanted: Wanted) -> None:
         self.key, self.settings = wanted.key, wanted.settings
         self._wanted = wanted
-        #: Whose data the present baseline has.
-        self.layers = Layers(self.end_leftovers)
+        #: The levels that lie on what the migrations left, from the bottom.
+        self._levels: list[Level] = []
+        #: Those of them, at most one, that a manager's snapshot is: for all test classes.
+        self.base: list[Level] = []
+        #: What is to be there at a manager's next use; None: whatever is there, as in the middle of a test.
+        self._next: list[Level] | None = None
+        #: Whether a test has run since the baseline was brought back.
+        self._used = False
         #: The test that ran last: who to blame for what is found before the next one.
         self.culprit = ""
         #: Warns of what the test has left open.
@@ -96,7 +103,7 @@ class Stack:
                 _end_quickly()
                 _stacks[wanted.key] = stack
             stack = _stacks[wanted.key]
-            stack.layers.hand_on()
+            stack.leave()
             return stack.ready()
 
     def ready(self) -> Stack:
@@ -189,7 +196,6 @@ class Stack:
 
     def reset_all(self) -> None:
         """Bring whatever there is back to its baseline, Redis also when PostgreSQL has leftovers of a test."""
-        self.layers.cleaned()
         self.ready()
         if self._redis and self._postgres and self._postgres.reset:
             with self.watched():
@@ -201,63 +207,105 @@ class Stack:
             if self._redis:
                 self.reset_redis()
 
-    def snapshot(self) -> None:
-        """Make what is there now the baseline, until a manager is stopped.
+    def at(self, levels: Sequence[Level]) -> None:
+        """Bring the servers to these levels: take away those that are not among them, reset, make the missing ones."""
+        self._used, self._next = False, list(self.base)  # should this be broken off
+        self.ready()
+        levels = [level for level in levels if level.load or level in self._levels]  # what a dead server had is lost
+        there = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(levels, self._levels, strict=False)))
+        if there < len(self._levels):
+            self._pop(there)
+        self.reset_all()
+        for level in levels[there:]:
+            self._make(level)
+        self._next = None
 
-        The data of test classes go on top of it. In a class that has data, it is itself a part of them.
-        """
-        base = self.layers.took_snapshot()
+    def _pop(self, depth: int) -> None:
+        with self.watched():
+            if self._redis:
+                self._redis.reset.pop(depth)
+            if self._postgres and (resetting := self._postgres.reset):
+                self._in_spite_of_a_crash(lambda: resetting.pop(depth))
+        del self._levels[depth:]
+
+    def _make(self, level: Level) -> None:
+        assert level.load
+        self._levels.append(UNFINISHED)
+        self._next = None  # its data are made by a use of the servers
         try:
-            self._snapshot(base=base)
+            with self.watched():
+                level.load()
+            if UNFINISHED not in self._levels:
+                self._levels.append(UNFINISHED)  # a server that ended meanwhile was replaced, and all levels with it
+            self._take(level)
         except BaseException:
-            if base:
-                self.layers.manager_left()  # half of it may be there
+            self._next = list(self.base)
             raise
 
-    def _snapshot(self, *, base: bool) -> None:
+    def _take(self, level: Level) -> None:
+        """Make what is there now the highest level, in the place of the one that is there."""
+        self._levels[-1] = UNFINISHED
         with self.watched():
             for part in self._parts():
                 if part.reset:
-                    part.reset.snapshot(base=base)
+                    part.reset.push(len(self._levels))
+        self._levels[-1] = level
 
-    def load(self, owner: object, load: Callable[[], None]) -> None:
-        """Have ``load()`` make the data of ``owner``, a test class, and take what is there then for its baseline."""
-        self.layers.owner = owner
+    def snapshot(self) -> None:
+        """Make what is there now the baseline, until a manager is stopped; what a test class has goes on top of it.
+
+        In a class that has data it is a part of them.
+        """
+        if not self._levels:
+            self.base = [Level("snapshot")]
+            self._levels = list(self.base)
+        level = self._levels[-1]
         try:
-            with self.watched():
-                load()
-            self._snapshot(base=False)
+            self._take(level)
         except BaseException:
-            try:
-                self.restore()
-            except ContainerTestError as second:
-                log.warning("%s", second)  # the first one counts
+            if level in self.base:
+                self.forget_snapshot()
             raise
-        self.layers.owner = owner  # a server that has died meanwhile makes it None
+
+    def forget_snapshot(self) -> None:
+        """Have a manager's snapshot left out at the next use, as when a manager is stopped."""
+        if self.base:
+            self.base, self._next = [], []
+
+    def leave(self, level: Level | None = None) -> None:
+        """Others than a test come now: they shall not find what the last test has left, nor the data of its class.
+
+        :param level: the data of the class, should no test have run.
+        """
+        if self._used or level in self._levels:
+            self._next = list(self.base)
+
+    def test_ended(self, level: Level) -> None:
+        """Note that a test has run: what it left is for nobody to find.
+
+        :param level: what it has added to the baseline for itself alone.
+        """
+        self._used = True
+        if level in self._levels:
+            self._next = [other for other in self._levels if other is not level]
+
+    def add(self, level: Level) -> None:
+        """Make what is there now one more level, on top of the others."""
+        self._levels.append(UNFINISHED)
+        self._take(level)
 
     def current(self) -> Stack:
         """This stack, at a baseline that is not one of somebody who has gone."""
-        if self.layers.stale:
+        if self._next is not None:
             with _lock:
-                if self.layers.over:
-                    self.restore()
-                elif self.layers.stale:
-                    self.reset_all()
+                if self._next is not None:
+                    self.at(self._next)
         return self
 
-    def restore(self, *, everything: bool = False) -> None:
-        """Leave out the data of a test class; with ``everything`` also a manager's snapshot.
-
-        What is left, at least what the migrations made, is the baseline then.
-        """
-        everything = self.layers.leave_out(everything=everything)
-        self.ready()
-        with self.watched():
-            if self._redis:
-                self._redis.reset.restore(everything=everything)
-            if self._postgres and (resetting := self._postgres.reset):
-                self._in_spite_of_a_crash(lambda: resetting.restore(self.culprit, self.warn, everything=everything))
-        self.layers.left_out()
+    def restore(self) -> None:
+        """Make what the migrations left the baseline, and bring it back."""
+        self.base = []
+        self.at([])
 
     def load_fixtures(self, paths: Sequence[str | os.PathLike[str]], folders: Sequence[Path]) -> None:
         from containertest import fixtures
@@ -327,7 +375,9 @@ class Stack:
                 part.close()
             part.running.has_ended(self._start_anew)
         self._postgres = self._redis = None
-        if self.layers.lose():
+        lost, self.base = self.base, []
+        self._levels, self._next, self._used = [], None, False
+        if lost:
             log.warning("What snapshot() had made the baseline is gone with the server: it is the migrations' again.")
 
     def _start_anew(self) -> None:

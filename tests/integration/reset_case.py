@@ -39,13 +39,30 @@ class Baseline:
         return "\n".join(difflib.unified_diff(self.full, now, "baseline", "now", lineterm="", n=0))[:4000]
 
 
-class ResetCase(unittest.TestCase):
+class Levels:
+    """The levels that managers and test classes lay over the migrations', of the database of ``resetter``."""
+
+    resetter: PostgresReset
+    has_base = False
+
+    def snapshot(self, *, base: bool = False) -> None:
+        """Make what is there the base, as a manager's snapshot, or a class's level on the base, if there is one."""
+        self.resetter.push(2 if self.has_base and not base else 1)
+        self.has_base = self.has_base or base
+
+    def restore(self, *, everything: bool = False) -> None:
+        """Go back to the base, if there is one, with ``everything`` to the migrations."""
+        self.has_base = self.has_base and not everything
+        self.resetter.pop(1 if self.has_base else 0)
+        self.resetter.reset()
+
+
+class ResetCase(Levels, unittest.TestCase):
     """Each class has a database made from ``schema`` for ``role``; each test starts at its baseline."""
 
     schema = SMALL
     role = USER
     database: TestDatabase
-    resetter: PostgresReset
     baseline: Baseline
 
     @classmethod
@@ -59,9 +76,10 @@ class ResetCase(unittest.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.has_base = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
-            self.resetter.restore(everything=True)
+            self.restore(everything=True)
 
     def connect(self, *, autocommit: bool = True, **kw):
         """Open another connection, which is closed at the end of the test."""
@@ -88,12 +106,12 @@ class ResetCase(unittest.TestCase):
 
     def assert_snapshot_comes_back(self, dirt: str) -> None:
         """Make a snapshot, fail unless it is there again after ``dirt``, and forget it."""
-        self.resetter.snapshot()
+        self.snapshot()
         snapshot = Baseline(self.database)
         self.execute(dirt)
         self.resetter.reset()
         self.assertEqual(snapshot.difference(), "")
-        self.resetter.restore()
+        self.restore()
         self.assert_baseline()
 
     @contextlib.contextmanager

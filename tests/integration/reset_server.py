@@ -11,7 +11,7 @@ import psycopg2
 
 from containertest import ContainerManager, Postgres
 from containertest.backends.local_programs import find
-from containertest.reset.pg_clone import clone_database, drop_database
+from containertest.reset.pg_clone import clone_database, drop_database, own_databases
 from containertest.reset.postgres import PostgresReset, prepare_template
 from containertest.services import postgres
 from containertest.settings import Settings
@@ -129,8 +129,8 @@ class TestDatabase:
         """Remove both databases."""
         self.close()
         with self.admin() as cursor:
-            drop_database(cursor, self.name)
-            drop_database(cursor, self.template)
+            for name in (*own_databases(cursor, self.name), self.template):
+                drop_database(cursor, name)
 
     def execute(self, statement: str):
         """Run statements on the shared connection and return the last one's rows, if any."""

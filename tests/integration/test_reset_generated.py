@@ -19,7 +19,7 @@ from psycopg2 import extensions
 from containertest.errors import ResetError
 from containertest.reset import pg_others, pg_prepare
 from containertest.reset.postgres import PostgresReset
-from tests.integration.reset_case import SCHEMA, Baseline
+from tests.integration.reset_case import SCHEMA, Baseline, Levels
 from tests.integration.reset_server import TestDatabase, server
 
 EXAMPLES = int(os.environ.get("CT_TESTS_EXAMPLES", "50"))
@@ -166,7 +166,7 @@ steps = st.tuples(
 )
 
 
-class World:
+class World(Levels):
     """A database with its connections and its baselines: the first, the base and the present one."""
 
     def __init__(self) -> None:
@@ -206,16 +206,16 @@ class World:
         self.resetter.reset()
         self.compare()
 
-    def restore(self, *, everything: bool) -> None:
-        self.resetter.restore(everything=everything)
+    def restore(self, *, everything: bool = False) -> None:
+        super().restore(everything=everything)
         if everything:
             self.base = self.first
         self.baseline = self.base
         self.compare()
 
-    def snapshot(self, *, base: bool) -> None:
+    def snapshot(self, *, base: bool = False) -> None:
         try:
-            self.resetter.snapshot(base=base)
+            super().snapshot(base=base)
         except ResetError:
             return  # refused, with the reason
         self.database.execute("DISCARD TEMP")  # a session's own tables are no part of it

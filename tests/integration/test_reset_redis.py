@@ -285,7 +285,7 @@ class BaselineTests(ServerCase):
     def test_baseline_with_keys_is_brought_back(self) -> None:
         reset = RedisReset(self.client)
         self.filled()
-        reset.snapshot()
+        reset.push(1)
         before = self.picture()
         for dirt in DIRT:
             with self.subTest(dirt.__name__):
@@ -300,10 +300,10 @@ class BaselineTests(ServerCase):
         reset = RedisReset(self.client)
         before = self.picture()
         self.filled()
-        reset.snapshot()
+        reset.push(1)
         self.client.set("second", "x")
-        reset.snapshot()
-        reset.restore()
+        reset.push(1)
+        reset.pop(0)
         self.assertEqual(self.picture(), before)
         _data(self.client)
         reset.reset()
@@ -328,9 +328,9 @@ class BaselineTests(ServerCase):
     def test_second_snapshot_is_the_baseline_then(self) -> None:
         reset = RedisReset(self.client)
         self.client.set("a", 1)
-        reset.snapshot()
+        reset.push(1)
         self.client.set("b", 2)
-        reset.snapshot()
+        reset.push(1)
         self.client.flushall()
         reset.reset()
         self.assertEqual(sorted(self.client.keys()), [b"a", b"b"])
@@ -376,7 +376,7 @@ class BaselineTests(ServerCase):
     def test_time_to_live_starts_anew(self) -> None:
         reset = RedisReset(self.client)
         self.client.set("short", "x", px=1500)
-        reset.snapshot()
+        reset.push(1)
         poll(lambda: self.client.exists("short") == 0, "the key has expired")
         reset.reset()
         self.assertGreater(self.client.pttl("short"), 0)
@@ -385,7 +385,7 @@ class BaselineTests(ServerCase):
         """No command that writes was run, and no key of the baseline is written in any case."""
         reset = RedisReset(self.client)
         self.client.set("kept", "x")
-        reset.snapshot()
+        reset.push(1)
         _evicted(self.client)
         poll(lambda: self.observer.dbsize() == 0, "the key is evicted")
         reset.reset()
@@ -397,7 +397,7 @@ class BaselineTests(ServerCase):
             for number in range(2500):
                 pipeline.set(f"key:{number}", number)
             pipeline.execute()
-        reset.snapshot()
+        reset.push(1)
         self.client.flushall()
         reset.reset()
         self.assertEqual(self.client.dbsize(), 2500)
@@ -406,7 +406,7 @@ class BaselineTests(ServerCase):
     def test_scripts_of_the_baseline_stay(self) -> None:
         reset = RedisReset(self.client)
         known = self.client.script_load("return 'baseline'")
-        reset.snapshot()
+        reset.push(1)
         self.client.eval("return 'test'", 0)
         reset.reset()
         self.assertEqual(self.client.evalsha(known, 0), b"baseline")
@@ -456,7 +456,7 @@ class ClientTests(ServerCase):
         pubsub.subscribe("channel")
         self.assertIsNotNone(pubsub.get_message(timeout=5))
         reset = RedisReset(self.client)
-        reset.snapshot()
+        reset.push(1)
         self.client.set("a", 1)
         reset.reset()
         self.assertEqual(self.client.publish("channel", "x"), 1)
@@ -537,7 +537,7 @@ class CostTests(ServerCase):
                     self.assertEqual(self.round_trips(reset.reset), 1)
                 self.client.set("kept", "x")
                 self.client.set("with ttl", "x", ex=100)
-                reset.snapshot()
+                reset.push(1)
 
     def test_keys_written_on_an_empty_baseline_take_one_round_trip(self) -> None:
         reset = RedisReset(self.client)
@@ -549,7 +549,7 @@ class CostTests(ServerCase):
     def test_keys_written_on_a_baseline_with_keys_take_two_round_trips(self) -> None:
         reset = RedisReset(self.client)
         self.client.set("kept", "x")
-        reset.snapshot()
+        reset.push(1)
         for _ in range(3):
             _data(self.client)
             self.assertEqual(self.round_trips(reset.reset), 2)
@@ -640,23 +640,23 @@ class LeasedDatabaseTests(ServerCase):
 
     def test_baseline_of_its_database_is_brought_back_in_one_round_trip(self) -> None:
         self.client.set("kept", "baseline", ex=5000)
-        self.reset.snapshot()
+        self.reset.push(1)
         self.client.set("kept", "changed")
         self.client.set("new", "x")
         self.assertEqual(self.round_trips(self.reset.reset), 1)
         self.assertEqual((self.client.keys(), self.client.get("kept")), ([b"kept"], b"baseline"))
         self.assertGreater(self.client.ttl("kept"), 4900)
-        self.reset.restore()
+        self.reset.pop(0)
         self.assertEqual(self.client.keys(), [])
 
     def test_server_wide_commands_are_never_sent(self) -> None:
         with mock.patch.object(Wire, "_round_trip", autospec=True, side_effect=Wire._round_trip) as sent:
             self.client.set("kept", "x", ex=5000)
-            self.reset.snapshot()
+            self.reset.push(1)
             _config(self.client)
             _subscribed(self.client)
             self.reset.reset()
-            self.reset.restore()
+            self.reset.pop(0)
         names = {" ".join(map(str, command[:2])) for call in sent.call_args_list for command in call.args[1]}
         allowed = {"INFO commandstats", "CLIENT LIST", "FLUSHDB", "SELECT 4"}
         self.assertEqual(

@@ -132,18 +132,18 @@ class SharedClientTests(ServerCase):
         _callback(self.client)
         broken = mock.patch("containertest.reset.redis_database.read_keys", side_effect=KeyboardInterrupt)
         with broken, self.assertRaises(KeyboardInterrupt):
-            reset.snapshot()
+            reset.push(1)
         reset.reset()
         self.assertEqual(seen(self.client), before)
 
     def test_what_a_class_does_to_it_stays_for_its_tests_only(self) -> None:
         reset = RedisReset(self.client)
         self.client.set_response_callback("GET", lambda reply, **_: "of the class")
-        reset.snapshot()
+        reset.push(1)
         _callback(self.client)
         reset.reset()
         self.assertEqual(self.client.get("kept"), "of the class")
-        reset.restore()
+        reset.pop(0)
         self.assertIsNone(self.client.get("kept"))
 
     def test_connections_that_tests_do_not_give_back_leave_room_for_others(self) -> None:

@@ -72,18 +72,18 @@ class SnapshotTests(PlainCase):
                 continue  # not seen
             with self.subTest(name):
                 self.execute(statements.replace("{name}", self.database.name))
-                self.resetter.snapshot()
+                self.snapshot()
                 snapshot = Baseline(self.database)
                 for dirt in ("UPDATE author SET email = id::text; DELETE FROM no_key", "SELECT nextval('ticket')"):
                     self.execute(dirt)
                     self.resetter.reset()
                     self.assertEqual(snapshot.difference(), "")
-                self.resetter.restore()
+                self.restore()
                 self.assert_baseline()
 
     def test_row_that_a_snapshot_changed_keeps_those_that_refer_to_it(self):
         self.execute("UPDATE country SET name = 'x'")
-        self.resetter.snapshot()
+        self.snapshot()
         snapshot = Baseline(self.database)
         self.execute("DELETE FROM country WHERE code = 'at'")
         self.resetter.reset()
@@ -99,8 +99,9 @@ class LimitTests(PlainCase):
             for _ in range(3):
                 self.execute("UPDATE author SET email = id::text")
                 resetter.reset()
-                resetter.snapshot()
-                resetter.restore()
+                resetter.push(1)
+                resetter.pop(0)
+                resetter.reset()
 
     def test_ddl_that_is_in_the_way_of_rows_is_undone(self):
         for statement in (
@@ -181,7 +182,7 @@ RUN = """
                 # The snapshot of a role without rights is a template database.
                 name = self.manager().postgres.dbname
                 cursor.execute("SELECT count(*) FROM pg_database WHERE datname IN (%s, %s)",
-                    (name, f"ct_template_{name}_a"))
+                    (name, f"ct_template_{name}_1"))
                 self.assertEqual(cursor.fetchone()[0], 2)
 
         test_1 = test_2 = test_3 = look

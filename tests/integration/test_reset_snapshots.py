@@ -62,14 +62,14 @@ class SnapshotTests(ResetCase):
     def check(self, statements):
         self.execute(statements.replace("{name}", self.database.name))
         before = self.rows()
-        self.resetter.snapshot()
+        self.snapshot()
         self.assertEqual(self.rows(), before)
         snapshot = Baseline(self.database)
         for dirt in DIRT:
             self.execute(dirt.replace("{name}", self.database.name))
             self.resetter.reset()
             self.assertEqual(snapshot.difference(), "", dirt)
-        self.resetter.restore()
+        self.restore()
         self.assert_baseline()
         self.execute(DIRT[0])
         self.resetter.reset()
@@ -78,23 +78,23 @@ class SnapshotTests(ResetCase):
     def check_base(self, statements):
         """The same as a base, with what a class lays over it: in place, and by a template of its own."""
         self.execute(statements.replace("{name}", self.database.name))
-        self.resetter.snapshot(base=True)
+        self.snapshot(base=True)
         base = Baseline(self.database)
         for data, dirt in (("INSERT INTO author (email) VALUES ('class')", 0), ("CREATE TABLE of_class (i int)", 3)):
             with self.subTest(data):
                 self.execute(data)
-                self.resetter.snapshot()
+                self.snapshot()
                 of_class = Baseline(self.database)
                 self.execute(DIRT[dirt])
                 self.resetter.reset()
                 self.assertEqual(of_class.difference(), "")
                 self.execute(DIRT[1])
-                self.resetter.restore()
+                self.restore()
                 self.assertEqual(base.difference(), "")
                 self.execute(DIRT[dirt])
                 self.resetter.reset()
                 self.assertEqual(base.difference(), "")
-        self.resetter.restore(everything=True)
+        self.restore(everything=True)
         self.assert_baseline()
         self.assertEqual(self.templates(), [])
 
@@ -104,45 +104,45 @@ class SnapshotTests(ResetCase):
     def test_second_snapshot_goes_on_from_the_first(self):
         for statement in (INSERT, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)", "DELETE FROM no_key"):
             self.execute(statement)
-            self.resetter.snapshot()
+            self.snapshot()
             snapshot = Baseline(self.database)
             for dirt in DIRT:
                 self.execute(dirt.replace("{name}", self.database.name))
                 self.resetter.reset()
                 self.assertEqual(snapshot.difference(), "", (statement, dirt))
-        self.resetter.restore()
+        self.restore()
         self.assert_baseline()
 
     def test_snapshot_of_rows_leaves_no_template_behind(self):
         self.execute(INSERT)
-        self.resetter.snapshot()
+        self.snapshot()
         self.assertEqual(self.templates(), [])
 
     def test_template_of_a_snapshot_goes_with_it(self):
         for _ in range(3):
             self.execute("CREATE TABLE t (i int)")
-            self.resetter.snapshot()
+            self.snapshot()
             self.assertEqual(len(self.templates()), 1)
-            self.resetter.restore()
+            self.restore()
             self.assertEqual(self.templates(), [])
 
     def test_sessions_of_others_live_on_when_rows_of_a_class_are_taken_back_to_a_base(self):
         other = self.connect()
         self.execute(INSERT)
-        self.resetter.snapshot(base=True)
+        self.snapshot(base=True)
         self.execute("DELETE FROM book; DELETE FROM author")
-        self.resetter.snapshot()
+        self.snapshot()
         with self.in_place():
-            self.resetter.restore()
+            self.restore()
         self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'o@example.com'", other), 1)
 
     def base_under_a_class(self):
         """Make a base and a class's rows on it, and return the base."""
         self.execute(INSERT)
-        self.resetter.snapshot(base=True)
+        self.snapshot(base=True)
         base = Baseline(self.database)
         self.execute("UPDATE country SET name = name || 'c'")
-        self.resetter.snapshot()
+        self.snapshot()
         return base
 
     def test_transaction_that_goes_on_beside_it_does_not_get_into_a_base_that_is_laid(self):
@@ -152,7 +152,7 @@ class SnapshotTests(ResetCase):
         self.execute("INSERT INTO author (email) VALUES ('beside')", other)
         # Not found as a leftover: as if it had just begun.
         with mock.patch.object(pg_others, "find_lasting", return_value=[]):
-            self.resetter.restore()
+            self.restore()
         with contextlib.suppress(psycopg2.Error):
             other.commit()
         self.resetter.reset()
@@ -166,7 +166,7 @@ class SnapshotTests(ResetCase):
             mock.patch.object(pg_baseline, "PATIENCE", 0.1),
             self.assertRaisesRegex(ResetError, "goes on writing"),
         ):
-            self.resetter.snapshot()
+            self.snapshot()
         with self.assertWarns(ResourceWarning):
             self.resetter.reset()
         self.assertEqual(before.difference(), "")
@@ -182,19 +182,19 @@ class SnapshotTests(ResetCase):
                 other.commit()
             return call(database, *more)
 
-        call = self.resetter._baseline.call
+        call = self.resetter._baseline._call
         with (
             mock.patch.object(pg_others, "find_lasting", return_value=[]),
-            mock.patch.object(self.resetter._baseline, "call", commit_at_the_third),
+            mock.patch.object(self.resetter._baseline, "_call", commit_at_the_third),
         ):
-            self.resetter.snapshot()
+            self.snapshot()
         self.execute("DELETE FROM author")
         self.resetter.reset()
         self.assertEqual(self.value("SELECT count(*) FROM author WHERE email = 'beside'"), 1)
 
     def test_writer_that_is_faster_than_each_clone_neither_takes_a_base_along_nor_gets_into_it(self):
         self.execute(INSERT)
-        self.resetter.snapshot(base=True)
+        self.snapshot(base=True)
         base = Baseline(self.database)
         begin, others = self.resetter._baseline._begin, []
 
@@ -215,13 +215,13 @@ class SnapshotTests(ResetCase):
     def test_base_on_a_base_takes_its_place(self):
         for statement in (INSERT, "CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)", "CREATE TABLE u ()"):
             self.execute(statement)
-            self.resetter.snapshot(base=True)
+            self.snapshot(base=True)
             base = Baseline(self.database)
             self.execute("CREATE TABLE of_class (i int)")
-            self.resetter.snapshot()
+            self.snapshot()
             self.execute("INSERT INTO of_class VALUES (1)")
-            self.resetter.snapshot()
-            self.resetter.restore()
+            self.snapshot()
+            self.restore()
             self.assertEqual(base.difference(), "")
             self.assertLessEqual(len(self.templates()), 1)
 
@@ -229,7 +229,7 @@ class SnapshotTests(ResetCase):
         base = self.base_under_a_class()
         self.execute("DELETE FROM author", self.connect(autocommit=False))
         with mock.patch.object(self.resetter, "_strict", True), self.assertRaises(ResetError):
-            self.resetter.restore()
+            self.restore()
         self.resetter.reset()
         self.assertEqual(base.difference(), "")
 
@@ -242,7 +242,7 @@ class SnapshotTests(ResetCase):
         connection = self.connect(autocommit=False)
         self.execute("INSERT INTO author (email) VALUES ('open')", connection)
         with self.assertWarnsRegex(ResourceWarning, "before this snapshot: .*'open'"):
-            self.resetter.snapshot()
+            self.snapshot()
         with self.assertRaises(psycopg2.Error):
             connection.commit()
         self.resetter.reset()
@@ -250,13 +250,13 @@ class SnapshotTests(ResetCase):
 
     def test_prepared_transaction_is_no_part_of_a_snapshot(self):
         self.execute("BEGIN; INSERT INTO author (email) VALUES ('p'); PREPARE TRANSACTION 'p'")
-        self.resetter.snapshot()
+        self.snapshot()
         with self.assertRaises(psycopg2.errors.UndefinedObject):
             self.execute("COMMIT PREPARED 'p'")
 
     def test_settings_of_the_session_that_made_a_snapshot_do_not_matter(self):
         self.execute("CREATE TABLE no_key_at (at timestamptz, list text[])")
-        self.resetter.snapshot()
+        self.snapshot()
         for setting in (
             *("SET timezone = 'Asia/Tokyo'", "SET array_nulls = off", "SET default_transaction_read_only = on"),
             *("SET ROLE app", "SET SESSION AUTHORIZATION app", "SET search_path = pg_temp"),
@@ -264,7 +264,7 @@ class SnapshotTests(ResetCase):
             with self.subTest(setting):
                 self.execute("INSERT INTO no_key_at VALUES ('2021-01-01 12:00+00', '{NULL}'), (now(), '{}')")
                 self.execute(setting)
-                self.resetter.snapshot()
+                self.snapshot()
                 snapshot = Baseline(self.database)
                 self.execute("DELETE FROM no_key_at WHERE list = '{}'")
                 self.resetter.reset()
@@ -276,39 +276,39 @@ class SnapshotTests(ResetCase):
             "containertest.reset.pg_database.clone_database", side_effect=psycopg2.errors.DiskFull("full")
         )
         with broken, self.assertRaisesRegex(ResetError, f"snapshot.*{self.database.name}.*full"):
-            self.resetter.snapshot()
-        self.resetter.restore()
+            self.snapshot()
+        self.restore()
         self.assert_baseline()
 
     def test_snapshot_without_the_schema_of_ours_says_why(self):
         self.execute("DROP SCHEMA containertest CASCADE")
         with self.assertRaisesRegex(ResetError, "containertest"):
-            self.resetter.snapshot()
+            self.snapshot()
         self.resetter.reset()
         self.assert_baseline()
 
     def test_transaction_that_a_test_leaves_on_the_shared_connection_does_not_keep_the_data_of_its_class(self):
         for statement in ("CREATE TABLE t (i int)", "INSERT INTO t VALUES (1)"):
             self.execute(statement)
-            self.resetter.snapshot(base=True)
+            self.snapshot(base=True)
             base = Baseline(self.database)
             for left in ("BEGIN; DELETE FROM author", "BEGIN; INSERT INTO author (email) VALUES ('left')"):
                 with self.subTest((statement, left)):
                     self.execute("INSERT INTO author (email) VALUES ('class')")
-                    self.resetter.snapshot()
+                    self.snapshot()
                     self.execute(left)
                     with self.in_place():
-                        self.resetter.restore()
+                        self.restore()
                     self.assertEqual(base.difference(), "")
 
     def test_interrupted_snapshot_is_none(self):
         for base in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int)"):
             self.execute(base)
-            self.resetter.snapshot(base=True)
+            self.snapshot(base=True)
             before = Baseline(self.database)
             for data in (INSERT, "CREATE TABLE of_class (i int); DELETE FROM author; SELECT nextval('ticket')"):
-                for again in (self.resetter.restore, self.resetter.reset):
-                    for interrupted in self.interrupted(self.resetter.snapshot, data):
+                for again in (self.restore, self.resetter.reset):
+                    for interrupted in self.interrupted(self.snapshot, data):
                         with self.subTest((base, data, again, interrupted)):
                             again()
                             self.assertEqual(before.difference(), "")
@@ -318,18 +318,18 @@ class SnapshotTests(ResetCase):
 
     def test_snapshot_after_an_interrupted_one_has_what_is_there(self):
         for data in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int); INSERT INTO no_key VALUES (6)"):
-            for interrupted in self.interrupted(self.resetter.snapshot, data):
+            for interrupted in self.interrupted(self.snapshot, data):
                 with self.subTest((data, interrupted)):
                     self.assert_snapshot_comes_back("DELETE FROM no_key; DROP TABLE IF EXISTS t")
 
     def test_restore_that_is_interrupted_can_be_done_again(self):
         for base in ("INSERT INTO no_key VALUES (5)", "CREATE TABLE t (i int)", "INSERT INTO t VALUES (5)"):
             self.execute(base)
-            self.resetter.snapshot(base=True)
+            self.snapshot(base=True)
             before = Baseline(self.database)
             for data in ("INSERT INTO no_key VALUES (6)", "CREATE TABLE of_class (i int); DELETE FROM author"):
-                for again in (self.resetter.restore, self.resetter.reset):
-                    for interrupted in self.interrupted(self.resetter.restore, data, snapshot=True):
+                for again in (self.restore, self.resetter.reset):
+                    for interrupted in self.interrupted(self.restore, data, snapshot=True):
                         with self.subTest((base, data, again, interrupted)):
                             again()
                             self.assertEqual(before.difference(), "")
@@ -341,12 +341,12 @@ class SnapshotTests(ResetCase):
         """Make ``data``, and a ``snapshot`` of it, and have each step of ``call`` end with an interrupt, one a time."""
         baseline = self.resetter._baseline
         for owner, step in (
-            *((baseline, "call"), (baseline, "_keep_snapshot"), (baseline, "_lay_snapshot"), (pg_database, "replace")),
+            *((baseline, "_call"), (baseline, "_push"), (baseline, "_lay"), (pg_database, "replace")),
             *((pg_prepare, "prepare"), (pg_database, "clone_database"), (self.resetter, "_look")),
         ):
             self.execute(data)
             if snapshot:
-                self.resetter.snapshot()
+                self.snapshot()
             before = getattr(owner, step)
 
             def interrupt(*args, before=before):
@@ -359,18 +359,18 @@ class SnapshotTests(ResetCase):
             if step:
                 yield step
             else:
-                self.resetter.restore()
+                self.restore()
 
     def test_restore_after_the_loss_of_a_snapshots_template(self):
         self.execute("CREATE TABLE t (i int)")
-        self.resetter.snapshot()
+        self.snapshot()
         with self.database.admin() as cursor:
             for (name,) in self.templates():
                 cursor.execute(f"DROP DATABASE {name}")
         self.execute("DROP TABLE t")
         with self.assertRaisesRegex(ResetError, "cloned anew"):
             self.resetter.reset()
-        self.resetter.restore()
+        self.restore()
         self.assert_baseline()
 
 
@@ -736,7 +736,7 @@ class ManagerSnapshotTests(unittest.TestCase):
 
     def test_one_that_fails_halfway_is_forgotten(self):
         seen, without, *_ = self.classes()
-        broken = mock.patch("containertest.reset.redis.RedisReset.snapshot", side_effect=ResetError("broken"))
+        broken = mock.patch("containertest.reset.redis.RedisReset.push", side_effect=ResetError("broken"))
         with broken, self.assertRaisesRegex(ResetError, "broken"):
             self.take_snapshot()
         self.run_classes(without)
@@ -853,7 +853,7 @@ class LargeSnapshotTests(ResetCase):
     def test_rows_beyond_the_limit_make_a_template(self):
         with mock.patch.object(pg_prepare, "MOST_ROWS", 3):
             self.execute("INSERT INTO parent (name) SELECT i::text FROM generate_series(1, 5) i")
-            self.resetter.snapshot()
+            self.snapshot()
             snapshot = Baseline(self.database)
             self.execute("DELETE FROM parent WHERE id > 3; INSERT INTO child (parent) VALUES (1)")
             self.resetter.reset()

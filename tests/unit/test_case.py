@@ -5,28 +5,28 @@ from __future__ import annotations
 import inspect
 import io
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import containertest
 from containertest import IntegrationTestCase, PostgresTestCase, RedisTestCase
 from containertest.errors import ConfigError, FixtureError, NotStarted, ServerDied
-from containertest.servers.layers import Layers
+from containertest.servers.levels import Level
+from containertest.servers.stack import Stack
 from tests.support import run_case, run_python
 
 
-class FakeStack:
+class FakeStack(Stack):
     """Notes what is asked of it. ``deaths``: how many resets are met by a dead server."""
 
     def __init__(self) -> None:
-        self.layers = Layers()
-        self.culprit = ""
+        self.settings: Any = SimpleNamespace(strict=False, keep_failed=False, startup_timeout=1)
+        super().__init__(cast(Any, SimpleNamespace(key="", settings=self.settings, postgres=None, redis=None)))
         self.calls: list[str] = []
-        self.settings = SimpleNamespace(strict=False, keep_failed=False)
         self.deaths = 0
 
     @contextmanager
@@ -37,29 +37,19 @@ class FakeStack:
             self.calls.append("replace")
             raise ServerDied("PostgreSQL ended") from error
 
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
+    def reset_all(self) -> None:
+        self.calls.append("reset")
         if self.deaths:
             self.deaths -= 1
             raise ServerDied("PostgreSQL ended")
 
-    def reset_all(self) -> None:
-        self._call("reset")
+    def _pop(self, depth: int) -> None:
+        self.calls.append(f"pop to {depth}")
+        del self._levels[depth:]
 
-    def restore(self) -> None:
-        self.layers.leave_out(everything=False)
-        self._call("restore")
-        self.layers.left_out()
-
-    def load(self, owner: object, load: Callable[[], None]) -> None:
-        try:
-            with self.watched():
-                load()
-        except BaseException:
-            self.restore()
-            raise
-        self.calls.append("snapshot")
-        self.layers.owner = owner
+    def _take(self, level: Level) -> None:
+        self.calls.append(f"push {len(self._levels)}")
+        self._levels[-1] = level
 
     def load_fixtures(self, paths: Any, folders: Any) -> None:
         self.calls.append(f"fixtures {' '.join(map(str, paths))}")
@@ -146,11 +136,11 @@ class BaselineTests(CaseCase):
             def test_4(self) -> None: ...
 
         self.passes(WithData)
-        loading = ["restore", "fixtures a.sql", "data the connection, the client", "snapshot"]
+        loading = ["reset", "fixtures a.sql", "data the connection, the client", "push 1"]
         self.assertEqual(self.calls, [*loading, "reset", "reset"])
         self.calls.clear()
         self.passes(Without)
-        self.assertEqual(self.calls, ["restore", "reset", "reset"])
+        self.assertEqual(self.calls, ["pop to 0", "reset", "reset", "reset"])
 
     def test_fixtures_of_base_classes_come_first_and_once(self) -> None:
         class Base(self.base()):  # type: ignore[misc]
@@ -199,8 +189,10 @@ class BaselineTests(CaseCase):
 
         result = run_case(Broken)
         self.assertIn("FixtureError: broken.sql, line 1", result.errors[0][1])
-        self.assertEqual(self.calls, ["restore", "fixtures broken.sql", "restore"])
-        self.assertIsNone(self.stack.layers.owner)
+        self.assertEqual(self.calls, ["reset", "fixtures broken.sql"])
+        self.calls.clear()
+        self.stack.current()
+        self.assertEqual(self.calls, ["pop to 0", "reset"])
 
     def test_fixtures_are_looked_for_beside_the_class_that_names_them(self) -> None:
         folders = self.base()._folders()
@@ -504,10 +496,10 @@ class ExampleTests(CaseCase):
 
             def test_next(self) -> None: ...
 
-        self.assertEqual(self.examples(Tests)[1:], ["reset", "setUp", "snapshot", "reset", "reset"])
+        self.assertEqual(self.examples(Tests)[1:], ["reset", "setUp", "push 1", "reset", "reset"])
         self.calls.clear()
         self.passes(Tests, "test_next")
-        self.assertEqual(self.calls[0], "restore")
+        self.assertEqual(self.calls[0], "pop to 0")
 
 
 class AttributeTests(CaseCase):

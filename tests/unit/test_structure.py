@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("manager", "frame"),
     ("servers.stack",),
     ("servers.starting",),
-    ("servers.parts", "servers.layers"),
+    ("servers.parts", "servers.levels"),
     (
         "servers.kept",
         "servers.leases",
@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "reset",
     ),
     ("fixtures", "migrations", "redisdata", "sql.runner"),
-    ("session", "checks"),
+    ("session", "checks", "sql.reading", "sql.sections", "sql.variables", "sql.folder"),
     ("queries", "arguments", "hooks", "state"),
     ("services", "backends", "sql.script", "sql.message", "files", "settings", "identity"),
     ("spec", "trust", "processes"),
