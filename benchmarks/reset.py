@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_postgresql.janitor import DatabaseJanitor
+
 from benchmarks import chart, schema
 from benchmarks.measure import Alternative, duration, in_turns, on_one_processor, table
 from containertest import ContainerManager
@@ -24,6 +26,8 @@ ROLLBACK = "ROLLBACK"
 DELETE = "DELETE of all tables"
 TRUNCATE = "TRUNCATE of all tables"
 CLONE = "drop and clone"
+DDL = "reset, DDL in the test"
+JANITOR = "new clone by pytest-postgresql"
 
 #: What the chart shows.
 DRAWN = (SAME, NOTHING, SELECT, ROLLBACK, DELETE, TRUNCATE, CLONE)
@@ -57,7 +61,7 @@ def measure(size: int) -> tuple[str, dict[str, Alternative]]:
 
 
 def _alternatives(manager: ContainerManager, plain: OtherDatabase, size: int) -> Iterator[Alternative]:
-    ours = manager.postgres.connection.cursor()
+    ours = Ours(manager)
     groups = range(0, size, 3)
     same = groups[len(groups) // 2]
     names = [f"t{number}" for number in range(size)]
@@ -69,21 +73,36 @@ def _alternatives(manager: ContainerManager, plain: OtherDatabase, size: int) ->
         plain.write(same)
 
     rarely = 5 if size < 1000 else 10
-    yield Alternative(SELECT, lambda: ours.execute("SELECT 1"))
-    yield Alternative(SAME, manager.reset_database, lambda: schema.write(ours, same, size))
-    yield Alternative(OTHERS, manager.reset_database, lambda: schema.write(ours, random.choice(groups), size))
-    yield Alternative(NOTHING, manager.reset_database, lambda: ours.execute("SELECT 1"))
+    yield Alternative(SELECT, lambda: ours.cursor.execute("SELECT 1"))
+    yield Alternative(SAME, manager.reset_database, lambda: schema.write(ours.cursor, same, size))
+    yield Alternative(OTHERS, manager.reset_database, lambda: schema.write(ours.cursor, random.choice(groups), size))
+    yield Alternative(NOTHING, manager.reset_database, lambda: ours.cursor.execute("SELECT 1"))
     yield Alternative(ROLLBACK, lambda: plain.execute("ROLLBACK"), begin)
     yield Alternative(DELETE, lambda: plain.execute(delete), lambda: plain.write(same), rarely)
     yield Alternative(TRUNCATE, lambda: plain.execute(truncate), lambda: plain.write(same), rarely)
     yield Alternative(CLONE, plain.clone, lambda: plain.write(same), 2 * rarely)
+    yield Alternative(JANITOR, plain.clone_by_janitor, lambda: plain.write(same), 2 * rarely)
+    yield Alternative(DDL, ours.reset, lambda: ours.cursor.execute("CREATE TABLE made (i int)"), 2 * rarely)
+
+
+class Ours:
+    """The manager's database, with a cursor that is kept as long as the connection."""
+
+    def __init__(self, manager: ContainerManager) -> None:
+        self._manager = manager
+        self.cursor = manager.postgres.connection.cursor()
+
+    def reset(self) -> None:
+        """Reset the database and connect again, as after a test with DDL."""
+        self._manager.reset_database()
+        self.cursor = self._manager.postgres.connection.cursor()
 
 
 class OtherDatabase:
     """A database of the same schema on the same server, without anything of ours."""
 
-    def __init__(self, admin: Any, connect: Callable[..., Any], size: int) -> None:
-        self._admin, self._connect, self._size = admin, connect, size
+    def __init__(self, admin: Any, connect: Callable[..., Any], size: int, janitor: DatabaseJanitor) -> None:
+        self._admin, self._connect, self._size, self._janitor = admin, connect, size, janitor
         admin.execute("CREATE DATABASE bench_template")
         template = connect("bench_template")
         template.cursor().execute(schema.migration(size))
@@ -104,6 +123,13 @@ class OtherDatabase:
         self._admin.execute("CREATE DATABASE bench TEMPLATE bench_template")
         self._open()
 
+    def clone_by_janitor(self) -> None:
+        """The same as pytest-postgresql's fixtures do it for each test."""
+        self.connection.close()
+        self._janitor.drop()
+        self._janitor.init()
+        self._open()
+
     def drop(self) -> None:
         """Drop it and its template."""
         self.connection.close()
@@ -120,8 +146,17 @@ def other_database(manager: ContainerManager, size: int) -> Iterator[OtherDataba
         connection.autocommit = True
         return connection
 
+    server = manager.postgres
+    janitor = DatabaseJanitor(
+        user=server.username,
+        host=server.host,
+        port=server.port,
+        password=server.password,
+        dbname="bench",
+        template_dbname="bench_template",
+    )
     admin = connect("postgres")
-    database = OtherDatabase(admin.cursor(), connect, size)
+    database = OtherDatabase(admin.cursor(), connect, size, janitor)
     try:
         yield database
     finally:
@@ -158,6 +193,6 @@ def _ratios(results: dict[int, dict[str, Alternative]]) -> Iterator[tuple[str, .
     for name, base in ((SAME, SELECT), (OTHERS, SELECT), (NOTHING, SELECT), (ROLLBACK, SELECT)):
         ratios = (found[name].median / found[base].median for found in results.values())
         yield (f"{name} / {base}", *(f"{ratio:.1f}" for ratio in ratios))
-    for name in (DELETE, TRUNCATE, CLONE):
-        ratios = (found[name].median / found[SAME].median for found in results.values())
-        yield (f"{name} / {SAME}", *(f"{ratio:.0f}" for ratio in ratios))
+    for name, base in ((DELETE, SAME), (TRUNCATE, SAME), (CLONE, SAME), (CLONE, DDL), (JANITOR, DDL)):
+        ratios = (found[name].median / found[base].median for found in results.values())
+        yield (f"{name} / {base}", *(f"{ratio:.0f}" if base == SAME else f"{ratio:.1f}" for ratio in ratios))

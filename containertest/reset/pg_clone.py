@@ -14,6 +14,7 @@ from typing import Any
 from psycopg2 import errors, sql
 
 from containertest.reset.pg_catalog import read_sql
+from containertest.sql.own import Literal
 from containertest.wait import now
 
 #: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
@@ -66,7 +67,7 @@ def write_properties(cursor: Any, name: str, wanted: Properties) -> None:
         flag = sql.SQL(str(wanted.is_template))
         cursor.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE {}").format(database, flag))
     if now.comment != wanted.comment:
-        comment = sql.Literal(wanted.comment)
+        comment = Literal(wanted.comment)
         cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, comment))
     if now.settings != wanted.settings:
         _write_settings(cursor, database, now, wanted)
@@ -79,7 +80,7 @@ def _write_settings(cursor: Any, database: sql.Identifier, now: Properties, want
         cursor.execute(sql.SQL("{} RESET ALL").format(_alter(database, role)))
     for role, name, value in map(json.loads, wanted.settings):
         # The stored value of a list is quoted already, as it was written.
-        literal = sql.SQL(value or "''") if name.lower() in LISTS else sql.Literal(value)
+        literal = sql.SQL(value or "''") if name.lower() in LISTS else Literal(value)
         cursor.execute(sql.SQL("{} SET {} = {}").format(_alter(database, role), _setting(name), literal))
 
 
@@ -112,16 +113,27 @@ def _role(name: str | None) -> sql.Composable:
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
 
 
-def snapshot_templates(name: str) -> tuple[str, str, str]:
-    """Return the names that template databases of snapshots of the database ``name`` have.
+def template_stem(name: str) -> str:
+    """Return how the names of the template databases of the database ``name`` begin; a number follows."""
+    return f"{_beside('ct_template', name)}_"
 
-    Three: the base's, the one of what is on it, and the one that takes its place.
-    """
-    stem = f"ct_template_{name}"
-    if len(stem.encode()) > LONGEST - 2:
-        # PostgreSQL would cut it, and make the same name of two.
-        stem = f"ct_template_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    return f"{stem}_a", f"{stem}_b", f"{stem}_c"
+
+def spare_names(name: str) -> tuple[str, str]:
+    """Return the names of a clone made ahead for the database ``name``, and of the database that it has replaced."""
+    return _beside("ct_spare", name), _beside("ct_replaced", name)
+
+
+def _beside(prefix: str, name: str) -> str:
+    text = f"{prefix}_{name}"
+    # PostgreSQL would cut a longer one, and make the same name of two.
+    return text if len(text.encode()) <= LONGEST - 5 else f"{prefix}_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def own_databases(cursor: Any, name: str) -> list[str]:
+    """Return which there are of the database ``name``, its levels' templates and the clones made ahead for it."""
+    names = [name, *spare_names(name)]
+    cursor.execute(read_sql("pg_own.sql"), {"names": names, "stem": template_stem(name)})
+    return [datname for (datname,) in cursor.fetchall()]
 
 
 def drop_database(cursor: Any, name: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
 import psycopg2
-from psycopg2 import extensions
 
 from containertest.reset import pg_clone
 from containertest.reset.pg_clone import clone_database, drop_database
+from containertest.sql.own import own_cursor
 
 SUBSCRIPTIONS = """
     SELECT quote_ident(subname) FROM pg_subscription
@@ -38,22 +38,25 @@ class Database(Protocol):
 
 
 def cursor(database: Database) -> Any:
-    """A plain cursor of the shared connection, whatever factory a test has set."""
-    return database.connection.cursor(cursor_factory=extensions.cursor)
+    """A cursor of ours on the shared connection, whatever factory a test has set."""
+    return own_cursor(database.connection)
 
 
-@contextlib.contextmanager
-def administering(database: Database) -> Iterator[Any]:
-    """A cursor of a connection to a database that is neither cloned nor dropped here."""
+def administer(database: Database) -> Any:
+    """A new autocommit connection to a database that is neither cloned nor dropped here."""
     try:
         connection = database.connect(dbname="postgres")
     except psycopg2.OperationalError:
         connection = database.connect(dbname="template1")
-    try:
-        connection.autocommit = True
-        yield connection.cursor(cursor_factory=extensions.cursor)
-    finally:
-        connection.close()
+    connection.autocommit = True
+    return connection
+
+
+@contextlib.contextmanager
+def administering(database: Database) -> Iterator[Any]:
+    """A cursor of such a connection, which is closed at the end."""
+    with contextlib.closing(administer(database)) as connection:
+        yield own_cursor(connection)
 
 
 def missing(database: Database) -> bool:
@@ -61,13 +64,6 @@ def missing(database: Database) -> bool:
     with administering(database) as admin:
         admin.execute("SELECT FROM pg_database WHERE datname = %s", (database.name,))
         return not admin.rowcount
-
-
-def write_properties(database: Database, template: str) -> None:
-    """Give it back what belongs to a database as a whole; new settings need a new connection."""
-    with cursor(database) as own:
-        pg_clone.write_properties(own, database.name, pg_clone.read_properties(own, template))
-    database.close()
 
 
 def roll_back_prepared(database: Database) -> None:
@@ -87,12 +83,17 @@ def _drop_subscriptions(database: Database) -> None:
                 own.execute(what.format(f"SUBSCRIPTION {name}"))
 
 
-def replace(database: Database, template: str) -> str:
-    """Replace the database by a clone of ``template`` and return the horizon before that."""
+def leave(database: Database) -> None:
+    """Close the shared connection, after taking away what would keep the database from being dropped."""
     with contextlib.suppress(psycopg2.Error):  # broken, or gone: then DROP DATABASE has the last word
         roll_back_prepared(database)
         _drop_subscriptions(database)
     database.close()
+
+
+def replace(database: Database, template: str) -> str:
+    """Replace the database by a clone of ``template`` and return the horizon before that."""
+    leave(database)
     with administering(database) as admin:
         drop_database(admin, database.name)
         admin.execute(HORIZON)
@@ -110,7 +111,9 @@ def make_template(database: Database, name: str) -> None:
         clone_database(admin, database.name, name)
 
 
-def drop_template(database: Database, name: str) -> None:
-    """Drop a template database, if there is one of that name."""
+def drop_templates(database: Database, but: Collection[str]) -> None:
+    """Drop the template databases of its levels, but for these."""
     with administering(database) as admin:
-        drop_database(admin, name)
+        for name in pg_clone.own_databases(admin, database.name):
+            if name not in (database.name, *but):
+                drop_database(admin, name)

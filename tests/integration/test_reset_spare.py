@@ -1,0 +1,137 @@
+"""The spare clone that is made ahead for whose tests have DDL."""
+
+from __future__ import annotations
+
+import unittest
+from unittest import mock
+
+import psycopg2
+
+from containertest.reset import pg_spare
+from containertest.reset.pg_clone import own_databases, spare_names
+from tests.integration.reset_case import Baseline, ResetCase
+from tests.integration.reset_server import TestDatabase, server
+from tests.support import eventually
+
+DDL = "CREATE TABLE t (i int); INSERT INTO parent (name) VALUES ('x')"
+OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
+
+
+class SpareTests(ResetCase):
+    def setUp(self):
+        # A database for each test: what was cloned for the one before would count.
+        self.database = TestDatabase(server(), self.schema)
+        self.addCleanup(self.database.drop)
+        self.resetter = self.database.reset()
+        self.addCleanup(self.resetter.close)
+        self.baseline = Baseline(self.database)
+
+    def reset_after_ddl(self, times=1):
+        for _ in range(times):
+            self.execute(DDL)
+            self.resetter.reset()
+
+    def spare(self):
+        """The oid of the spare clone, once it is there and nobody is connected to it any more; None without one."""
+        name = spare_names(self.database.name)[0]
+        found = self.execute(
+            "SELECT d.oid FROM pg_database d WHERE datname = "
+            f"'{name}' AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)"
+        )
+        return found[0][0] if found else None
+
+    def make_spare(self):
+        before = self.spare()
+        self.reset_after_ddl(2)
+        self.assertTrue(eventually(lambda: self.spare() not in (None, before)))
+        return self.spare()
+
+    def test_second_clone_is_followed_by_a_spare_that_the_third_takes(self):
+        self.reset_after_ddl()
+        self.assertIsNone(self.spare())
+        spare = self.make_spare()
+        for _ in range(3):
+            self.reset_after_ddl()
+            self.assertEqual(self.value(OID), spare)
+            self.assert_baseline()
+            self.execute("INSERT INTO parent (name) VALUES ('y')")
+            self.resetter.reset()
+            self.assert_baseline()
+            self.assertTrue(eventually(self.spare))
+            spare = self.spare()
+
+    def test_without_ddl_there_is_none(self):
+        for _ in range(3):
+            self.execute("INSERT INTO parent (name) VALUES ('y')")
+            self.resetter.reset()
+        self.assertEqual(own_databases(self.database.connection.cursor(), self.database.name), [self.database.name])
+
+    def test_it_has_the_levels_over_the_template(self):
+        for data in ("INSERT INTO parent (name) VALUES ('class')", "CREATE TABLE of_class (i int)"):
+            with self.subTest(data):
+                self.execute(data)
+                self.snapshot()
+                level = Baseline(self.database)
+                spare = self.make_spare()
+                self.reset_after_ddl()
+                self.assertEqual(self.value(OID), spare)
+                self.assertEqual(level.difference(), "")
+                self.execute("DELETE FROM parent")
+                self.resetter.reset()
+                self.assertEqual(level.difference(), "")
+                self.restore()
+                self.assert_baseline()
+
+    def test_one_of_another_level_is_not_taken(self):
+        spare = self.make_spare()
+        self.execute("INSERT INTO parent (name) VALUES ('class')")
+        self.snapshot()
+        level = Baseline(self.database)
+        self.reset_after_ddl()
+        self.assertNotEqual(self.value(OID), spare)
+        self.assertEqual(level.difference(), "")
+
+    def test_sessions_of_others_are_ended_and_find_the_baseline_when_they_come_again(self):
+        self.make_spare()
+        other = self.connect()
+        self.reset_after_ddl()
+        with self.assertRaises(psycopg2.Error):
+            self.execute("SELECT 1", other)
+        self.assertEqual(self.value("SELECT count(*) FROM parent", self.connect()), 1)
+
+    def test_who_writes_before_it_is_looked_at_is_undone(self):
+        self.make_spare()
+        arrive = pg_spare.arrive
+
+        def write_first(*args):
+            self.execute("INSERT INTO parent (name) VALUES ('early')", self.connect())
+            return arrive(*args)
+
+        with mock.patch.object(pg_spare, "arrive", write_first):
+            self.reset_after_ddl()
+        self.resetter.reset()
+        self.assert_baseline()
+
+    def test_one_that_is_lost_costs_a_clone_and_no_more(self):
+        for lost in ("DROP DATABASE {}", "ALTER DATABASE {} RENAME TO elsewhere"):
+            with self.subTest(lost):
+                self.make_spare()
+                with self.database.admin() as cursor:
+                    cursor.execute(lost.format(spare_names(self.database.name)[0]))
+                self.reset_after_ddl()
+                self.assert_baseline()
+        with self.database.admin() as cursor:
+            cursor.execute("DROP DATABASE elsewhere")
+
+    def test_database_that_a_test_has_dropped_is_replaced_by_it(self):
+        spare = self.make_spare()
+        self.database.close()
+        with self.database.admin() as cursor:
+            cursor.execute(f"DROP DATABASE {self.database.name}")
+        self.resetter.reset()
+        self.assertEqual(self.value(OID), spare)
+        self.assert_baseline()
+
+
+if __name__ == "__main__":
+    unittest.main()
