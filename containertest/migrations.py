@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -66,6 +67,17 @@ class Migrations:
                 run_plain(connection, step, MigrationError)
             else:
                 _call(step.function, url)
+
+    def databases_named(self) -> Iterator[tuple[str, str]]:
+        """Which databases the SQL files name in statements about a whole database: the place, and the name.
+
+        Raises MigrationError when a file can't be read.
+        """
+        from containertest.sql.named import databases_named
+
+        for step in self._steps:
+            if isinstance(step, Path):
+                yield from databases_named(step, MigrationError)
 
     def digest(self) -> str:
         """Return a hash of the content: of files their names and bytes, of callables their names and code.
@@ -131,9 +143,25 @@ def _call(step: Callable[[str], object], url: str) -> None:
         hooks.finish(step(url), "the callable")
     except (Exception, SystemExit) as problem:  # command line tools end a failure with sys.exit
         text = f"{type(problem).__name__}: {str(problem).strip()}"
-        error = MigrationError(f"migration {_name(step)} failed: {text}")
+        error = MigrationError("\n".join([f"migration {_name(step)} failed: {text}", *_advice(problem, url)]))
         error.cause_is_shown = True
         raise error from problem.with_traceback(_from_the_callable_on(problem.__traceback__))
+
+
+def _advice(problem: BaseException, url: str) -> list[str]:
+    """What to do about an extension that the server has not; the driver's own error may be within another one."""
+    import psycopg2
+
+    from containertest.sql.extensions import extension_advice, folder_of
+
+    def folder() -> str:
+        with closing(psycopg2.connect(url)) as connection:
+            return folder_of(connection)
+
+    inner: Any = problem
+    while inner is not None and not hasattr(inner, "diag"):
+        inner = inner.__cause__ or inner.__context__
+    return extension_advice(inner.diag, folder) if inner is not None else []
 
 
 def _from_the_callable_on(traceback: TracebackType | None) -> TracebackType | None:

@@ -1,15 +1,13 @@
-"""Template databases and the databases that processes clone from them."""
+"""The databases that processes clone from a template, and what is done to databases of either kind."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from containertest import __version__, libpq
 from containertest.errors import BackendUnavailable
 from containertest.processes import alive, myself
 from containertest.services import postgres
@@ -18,89 +16,21 @@ from containertest.spec import Endpoint
 if TYPE_CHECKING:
     import psycopg2.extensions
 
-    from containertest.migrations import Migrations
     from containertest.servers.leases import Lease
 
-__all__ = ["administering", "claim", "clone", "drop", "drop_own", "name_to_find", "template"]
-
-
-def template(lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None], admin: Any) -> str:
-    """The template database that ``migrations`` have run in: made once per run, then the same for all.
-
-    :param admin: a connection of `administering`, and ``prepare: called with a connection after the migrations.
-    :raises MigrationError: if one fails; then the database is dropped.
-    """
-    name = f"{_name(lease, migrations)}{_suffix(lease)}"
-    with lease.session.lock(f"{lease.key}-{name}"):
-        with lease.session.state() as state:
-            templates = state["servers"][lease.key]["templates"]
-            if templates.get(name):
-                return name
-            templates[name] = False
-        drop(admin, name)
-        _create(admin, name)
-        try:
-            _build(lease, name, migrations, prepare)
-        except BaseException:
-            # The first error counts; the server may have ended, and its databases with it.
-            with suppress(Exception):
-                drop(admin, name)
-            raise
-        _end_sessions(admin, name)
-        with lease.session.state() as state:
-            state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
-    return name
-
-
-def name_to_find(migrations: Migrations | None) -> str | None:
-    """How the name of the template database begins that an earlier run made of the same ``migrations``.
-
-    None if there is a callable among them: what it would do today can't be told from its code.
-    """
-    return (
-        _named("" if migrations is None else migrations.digest()) if migrations is None or migrations.reusable else None
-    )
-
-
-def _name(lease: Lease, migrations: Migrations | None) -> str:
-    if name := name_to_find(migrations):
-        return name
-    assert migrations is not None
-    # Found by the processes of this run only.
-    with lease.session.state() as state:
-        return _named(migrations.digest() + "-".join(state["root"]))
-
-
-def _named(content: str) -> str:
-    # Another version of this library may prepare its templates otherwise.
-    return f"ct_template_{hashlib.sha256(f'{__version__} {content}'.encode()).hexdigest()[:12]}"
-
-
-def generation(lease: Lease, name: str) -> str:
-    """What tells a template database from one of the same name that is made later; "" if there is none."""
-    with lease.session.state() as state:
-        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
-        return str(templates.get(name) or "")
-
-
-def invalidate(lease: Lease, name: str, generation: str) -> None:
-    """Have a template database of this generation made anew by the next one who needs it."""
-    with lease.session.state() as state:
-        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
-        if templates.get(name) == generation:
-            templates[name] = False
-
-
-def _build(lease: Lease, name: str, migrations: Migrations | None, prepare: Callable[[Any], None]) -> None:
-    if migrations:
-        with closing(postgres.connect(lease.endpoint, name)) as connection:
-            connection.autocommit = True
-            with libpq.set_aside():
-                migrations.run(connection, postgres.url(lease.endpoint, name))
-    # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
-    with closing(postgres.connect(lease.endpoint, name)) as connection:
-        connection.autocommit = True
-        prepare(connection)
+__all__ = [
+    "administering",
+    "claim",
+    "clone",
+    "create",
+    "drop",
+    "drop_own",
+    "end_sessions",
+    "give_up",
+    "own_name",
+    "rename",
+    "suffix",
+]
 
 
 def claim(lease: Lease, source: str, wanted: str, purpose: str, admin: Any) -> str:
@@ -128,6 +58,21 @@ def clone(name: str, source: str, admin: Any) -> None:
         clone_database(cursor, source, name)
 
 
+def own_name(lease: Lease, wanted: str, purpose: str) -> str | None:
+    """Reserve the name ``wanted`` for a database of this process; None if a living process has it for another purpose.
+
+    On a server that others use too, the name has a suffix, and is therefore never the one that migrations name.
+    """
+    owner = [*myself(), purpose]
+    name = next(_names(wanted, suffix(lease)))
+    with lease.session.state() as state:
+        databases = state["servers"][lease.key]["databases"]
+        if databases.get(name, owner) != owner and alive(databases[name]):
+            return None
+        databases[name] = owner
+    return name
+
+
 def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
     with lease.session.state() as state:
         databases = state["servers"][lease.key]["databases"]
@@ -135,7 +80,7 @@ def _reserve(lease: Lease, wanted: str, owner: list[str]) -> str:
         def is_free(name: str) -> bool:
             return databases.get(name, owner) == owner or not alive(databases[name])
 
-        name = next(filter(is_free, _names(wanted, _suffix(lease))))
+        name = next(filter(is_free, _names(wanted, suffix(lease))))
         databases[name] = owner
         return name
 
@@ -149,7 +94,7 @@ def _names(wanted: str, suffix: str) -> Iterator[str]:
         yield wanted.encode()[: LONGEST - len(end)].decode(errors="ignore") + end
 
 
-def _suffix(lease: Lease) -> str:
+def suffix(lease: Lease) -> str:
     """On a server that others use too, what tells this run's databases from theirs."""
     return f"_ct{hashlib.sha256(lease.session.id.encode()).hexdigest()[:8]}" if lease.is_external else ""
 
@@ -161,13 +106,13 @@ def put_aside(lease: Lease, name: str, test: str) -> str:
     """
     with lease.session.state() as state:
         number = len(state["kept"]) + 1
-        kept = f"failed_{number}_{_plain(test.rpartition('.')[2])[:40]}{_suffix(lease)}"
+        kept = f"failed_{number}_{_plain(test.rpartition('.')[2])[:40]}{suffix(lease)}"
         state["kept"].append(kept)
         # On a server of others, too, `prune` has to find it.
         state["servers"][lease.key]["databases"][kept] = [*myself(), "kept"]
     with administering(lease) as admin:
-        _end_sessions(admin, name)
-        _run(admin, "ALTER DATABASE {} RENAME TO {}", name, kept)
+        end_sessions(admin, name)
+        rename(admin, name, kept)
     return kept
 
 
@@ -224,7 +169,7 @@ def _own(admin: psycopg2.extensions.connection, name: str) -> list[str]:
         return own_databases(cursor, name)
 
 
-def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
+def end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
     """End the connections that a migration tool left to its database: they would keep it from being cloned."""
     from containertest.sql.own import own_cursor
 
@@ -232,7 +177,12 @@ def _end_sessions(admin: psycopg2.extensions.connection, name: str) -> None:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
 
 
-def _create(admin: psycopg2.extensions.connection, name: str) -> None:
+def rename(admin: psycopg2.extensions.connection, name: str, new: str) -> None:
+    """Give the database ``name``, to which nobody may be connected, another one."""
+    _run(admin, "ALTER DATABASE {} RENAME TO {}", name, new)
+
+
+def create(admin: psycopg2.extensions.connection, name: str) -> None:
     from containertest.reset.pg_clone import strategy
     from containertest.sql.own import own_cursor
 

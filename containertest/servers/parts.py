@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from containertest.errors import ResetError
 from containertest.migrations import Migrations
-from containertest.servers import databases, death, leases
+from containertest.servers import databases, death, leases, templates
 from containertest.servers.leases import Lease
 from containertest.servers.running import RunningPostgres, RunningRedis
 from containertest.services import postgres as postgres_service
@@ -54,8 +54,8 @@ class PostgresPart:
         from containertest.reset.postgres import PostgresReset, prepare_template
 
         with databases.administering(self.lease) as admin:
-            template = databases.template(self.lease, self._scripts, prepare_template, admin)
-            self._template = template, databases.generation(self.lease, template)
+            template = templates.template(self.lease, self._scripts, prepare_template, admin, *self._wanted)
+            self._template = template, templates.generation(self.lease, template)
             #: The running service.
             self.running = RunningPostgres(
                 self.lease, databases.claim(self.lease, template, *self._wanted, admin), template
@@ -65,7 +65,7 @@ class PostgresPart:
 
     def invalidate(self) -> None:
         """Have the template database made anew by the next one who needs it."""
-        databases.invalidate(self.lease, *self._template)
+        templates.invalidate(self.lease, *self._template)
 
     def give_back(self) -> None:
         """Undo all of it, when something else did not work."""

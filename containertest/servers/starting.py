@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from containertest.migrations import Migrations
-from containertest.servers import databases, death, kept, leases
+from containertest.servers import death, kept, leases, templates
 from containertest.servers.leases import Lease, quietly
 from containertest.servers.parts import PostgresPart, RedisPart
 from containertest.services import postgres as postgres_service
@@ -98,7 +99,7 @@ class Start:
         self._specs = wanted.specs()
         if self._settings.keep_alive:
             postgres, redis = self._specs
-            template = databases.name_to_find(wanted.scripts) if postgres else ""
+            template = templates.name_to_find(wanted.scripts) if postgres else ""
             kept.take_over(kept.Wanted(leases.key_of(postgres or redis), template))
         self._session = Session.join(self._settings.keep_alive)
         self._postgres_under_way = threading.Event()
@@ -131,6 +132,15 @@ class Start:
         )
 
     def _start_postgres(self, spec: ServerSpec) -> PostgresPart:
+        """Get a database on the first server that has room for it; most often that is the only one."""
+        for number in count(1):
+            server = spec if number == 1 else replace(spec, identity=f"{spec.identity}-{number}")
+            if templates.has_room(self._session, leases.key_of(server), self._wanted.scripts):
+                with suppress(templates.Occupied):
+                    return self._start_on(server)
+        raise AssertionError
+
+    def _start_on(self, spec: ServerSpec) -> PostgresPart:
         wanted, settings = self._wanted, self._settings
         assert wanted.postgres is not None
         needed = ("reset.postgres", "sql.runner", *(() if wanted.redis is None else ("reset.redis",)))

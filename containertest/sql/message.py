@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import psycopg2
 
+from containertest.sql.extensions import extension_advice
 from containertest.sql.script import Statement
 
 _WIDTH = 100
@@ -25,16 +27,22 @@ _ROLE = (
     "If pg_dump wrote this file: pg_dump --no-owner --no-acl leaves its roles out. Else name the role as the server's "
     'own, Postgres(username="{}"), or make it in a file before this one.'
 )
+_ROLE_EXISTS = (
+    "Roles belong to the whole server. On one that others use too, make it only where it is missing: DO $$ BEGIN IF "
+    "NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '…') THEN CREATE ROLE …; END IF; END $$;"
+)
 _PUBLIC = "Each database has a schema public: take the line out, or have pg_dump leave it out (no -n public)."
 _NEWER_DUMP = "If a newer pg_dump wrote this file: take the line out, or use a server of that version."
 
 
-def statement_message(script: str, statement: Statement, problem: psycopg2.Error, *, atomic: bool) -> str:
+def statement_message(
+    script: str, statement: Statement, problem: psycopg2.Error, folder: Callable[[], str], *, atomic: bool
+) -> str:
     """Return ``line N: …`` for a statement of a script that failed, in at most 15 lines."""
     line, column = _place(script, statement, problem)
     text = server_message(problem)
     lines = [f"line {line}: {text[0]}", *_excerpt(script, statement, line, column), *text[1:]]
-    return "\n".join([*lines[:_LINES], *_advice(statement, problem, atomic)])
+    return "\n".join([*lines[:_LINES], *_advice(statement, problem, folder, atomic)])
 
 
 def server_message(problem: psycopg2.Error) -> list[str]:
@@ -50,10 +58,14 @@ def server_message(problem: psycopg2.Error) -> list[str]:
     return [_cut(line) for text in texts for line in text.splitlines()[:3]]
 
 
-def _advice(statement: Statement, problem: psycopg2.Error, atomic: bool) -> list[str]:
+def _advice(statement: Statement, problem: psycopg2.Error, folder: Callable[[], str], atomic: bool) -> list[str]:
     code = problem.pgcode or ""
     if code == "42704" and statement.words[:1] == ("SET",):
         return [_NEWER_DUMP]
+    if advice := extension_advice(problem.diag, folder):
+        return advice
+    if code == "42710" and statement.words[:2] in (("CREATE", "ROLE"), ("CREATE", "USER"), ("CREATE", "GROUP")):
+        return [_ROLE_EXISTS]
     if role := _NO_ROLE.search(problem.diag.message_primary or ""):
         return [_ROLE.format(role[1])]
     if code == "42P06" and statement.words == ("CREATE", "SCHEMA", "PUBLIC"):

@@ -7,6 +7,7 @@ are taken back, as they would end with psql's own session.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import psycopg2
 from psycopg2 import extensions
 
 from containertest.errors import ContainerTestError
+from containertest.sql.extensions import folder_of
 from containertest.sql.message import server_message, statement_message
 from containertest.sql.own import blocking, own_cursor
 from containertest.sql.reading import read_script
@@ -74,7 +76,8 @@ class _Run:
 
     def explain(self, problem: psycopg2.Error) -> str:
         if self.statement:
-            return statement_message(self.script, self.statement, problem, atomic=self.atomic)
+            folder = functools.partial(folder_of, self.connection)
+            return statement_message(self.script, self.statement, problem, folder, atomic=self.atomic)
         return f"{self.edge}: " + "\n".join(server_message(problem))
 
     def guarded(self) -> None:

@@ -14,7 +14,7 @@ from containertest import backends
 from containertest.backends.base import Handle, Owner
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import myself
-from containertest.servers import databases, death, leases
+from containertest.servers import databases, death, leases, templates
 from containertest.services import postgres, redis
 from containertest.services.common import Met
 from containertest.session import read_state
@@ -339,14 +339,14 @@ class NameTests(LeaseCase):
         self.assertEqual(len({name.encode()[:63] for name in names}), 12)
 
     def test_template_of_another_version_of_the_library_is_not_taken_for_ours(self) -> None:
-        ours = databases.name_to_find(None)
-        with mock.patch.object(databases, "__version__", "0.0.1"):
-            self.assertNotEqual(databases.name_to_find(None), ours)
+        ours = templates.name_to_find(None)
+        with mock.patch.object(templates, "__version__", "0.0.1"):
+            self.assertNotEqual(templates.name_to_find(None), ours)
 
     def test_kept_database_has_a_name_that_fits(self) -> None:
         with (
             mock.patch.object(databases, "administering"),
-            mock.patch.object(databases, "_end_sessions"),
+            mock.patch.object(databases, "end_sessions"),
             mock.patch.object(databases, "_run") as run,
         ):
             name = databases.put_aside(self.lease, "testdb", "module.Class.test_" + "é" * 60)

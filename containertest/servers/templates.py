@@ -1,0 +1,225 @@
+"""Template databases: migrations run once, in a database that bears the name which the user wants for it.
+
+So what the migrations say of the database by its name (``GRANT … ON DATABASE``, ``ALTER DATABASE … SET``) holds; it
+becomes the template by another name, which changes nothing of that, and each clone gets it too.
+
+What migrations do to the server as a whole, such as CREATE ROLE, other migrations would find there. A server on which
+that was done belongs to its template: other migrations get a server of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from containertest import __version__, libpq
+from containertest.errors import MigrationError
+from containertest.servers import databases
+from containertest.services import postgres
+from containertest.session import Session
+
+if TYPE_CHECKING:
+    from containertest.migrations import Migrations
+    from containertest.servers.leases import Lease
+
+__all__ = ["Occupied", "generation", "has_room", "invalidate", "name_to_find", "template"]
+
+_SERVER_WIDE = Path(__file__).with_name("server_wide.sql")
+
+#: To whom a server belongs on which migrations failed that had changed it as a whole: to nobody.
+NOBODY = "nobody"
+
+
+class Occupied(Exception):
+    """The migrations need a server of their own: what they do to this one as a whole would meet what others did."""
+
+
+def has_room(session: Session, key: str, migrations: Migrations | None) -> bool:
+    """Whether the server of this entry in the run's state, if it is there, does not belong to other migrations."""
+    name = _name(session, migrations)
+    with session.state() as state:
+        entry = state["servers"].get(key)
+    return entry is None or _is_open_to(entry, name)
+
+
+def _is_open_to(entry: dict[str, Any], name: str) -> bool:
+    return bool(entry["templates"].get(name)) or entry.get("belongs", name) == name
+
+
+def template(
+    lease: Lease, migrations: Migrations | None, prepare: Callable[[Any], None], admin: Any, wanted: str, purpose: str
+) -> str:
+    """The template database that ``migrations`` have run in: made once per run, then the same for all.
+
+    :param prepare: called with a connection after the migrations, and ``admin`` is one of `databases.administering`.
+    :param wanted: the name that the user wants for the database, and ``purpose`` as for `databases.claim`.
+    :raises MigrationError: if one fails; then the database is dropped.
+    :raises Occupied: if they need another server.
+    """
+    name = f"{_name(lease.session, migrations)}{databases.suffix(lease)}"
+    if generation(lease, name):
+        return name
+    with lease.session.lock(f"{lease.key}-templates"):
+        with lease.session.state() as state:
+            entry = state["servers"][lease.key]
+            if entry["templates"].get(name):
+                return name
+            if not lease.is_external and not _is_open_to(entry, name):
+                raise Occupied
+            entry["templates"][name] = False
+        databases.drop(admin, name)
+        building = None if lease.is_external else databases.own_name(lease, wanted, purpose)
+        if building:
+            databases.drop_own(admin, building)
+        try:
+            _make(lease, building or name, name, migrations, prepare, admin, wanted)
+        except BaseException:
+            # The first error counts; the server may have ended, and its databases with it.
+            with suppress(Exception):
+                for made in filter(None, (building, name)):
+                    databases.drop(admin, made)
+            raise
+        with lease.session.state() as state:
+            state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
+    return name
+
+
+def _make(
+    lease: Lease,
+    building: str,
+    name: str,
+    migrations: Migrations | None,
+    prepare: Callable[[Any], None],
+    admin: Any,
+    wanted: str,
+) -> None:
+    if building == name and migrations:
+        _refuse_names_of_others(lease, migrations, wanted)
+    databases.create(admin, building)
+    # Whose database it is that has the wanted name, if it is not this one.
+    others = _properties(admin, wanted) if building == name else None
+    before = _server_wide(admin, lease)
+    finished = False
+    try:
+        if migrations:
+            with closing(postgres.connect(lease.endpoint, building)) as connection:
+                connection.autocommit = True
+                with libpq.set_aside():
+                    migrations.run(connection, postgres.url(lease.endpoint, building))
+        finished = True
+    finally:
+        with suppress(Exception):  # the first error counts
+            _note_owner(lease, name if finished else NOBODY, before, admin)
+        if others is not None:
+            _give_back(lease, others, admin, wanted)
+    # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
+    with closing(postgres.connect(lease.endpoint, building)) as connection:
+        connection.autocommit = True
+        prepare(connection)
+    databases.end_sessions(admin, building)
+    if building != name:
+        databases.rename(admin, building, name)
+
+
+def _note_owner(lease: Lease, owner: str, before: str, admin: Any) -> None:
+    """Note to whom the server belongs from now on, if it was changed as a whole."""
+    if _server_wide(admin, lease) != before:
+        with lease.session.state() as state:
+            state["servers"][lease.key]["belongs"] = owner
+
+
+def _server_wide(admin: Any, lease: Lease) -> str:
+    """What of the server as a whole migrations may change, as a digest; "" on a server of others."""
+    from containertest.sql.own import own_cursor
+
+    if lease.is_external:
+        return ""
+    with own_cursor(admin) as cursor:
+        cursor.execute(_SERVER_WIDE.read_text(encoding="utf-8"))
+        return str(cursor.fetchall()[0][0])
+
+
+def _refuse_names_of_others(lease: Lease, migrations: Migrations, wanted: str) -> None:
+    """Look whether SQL files name a database that is not theirs; where that is so, they are not run here."""
+    for place, name in migrations.databases_named():
+        if not lease.is_external and name == wanted:
+            raise Occupied
+        if lease.is_external:
+            raise MigrationError(
+                f"{place}: this names the database {name!r}, but on a server of others the tests have a database of "
+                "another name, and no other one is touched.\nLet the statement ask for the name: DO $$ BEGIN EXECUTE "
+                "format('GRANT … ON DATABASE %I TO …', current_database()); END $$;"
+            )
+
+
+def _properties(admin: Any, name: str) -> Any:
+    """What belongs to the database ``name`` as a whole, if there is one."""
+    from containertest.reset.pg_clone import read_properties
+    from containertest.sql.own import own_cursor
+
+    with own_cursor(admin) as cursor:
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+        return read_properties(cursor, name) if cursor.rowcount else None
+
+
+def _give_back(lease: Lease, before: Any, admin: Any, name: str) -> None:
+    """Undo what a callable did to another database, whose name it meant for its own.
+
+    :raises Occupied: if it did; on a server of others MigrationError.
+    """
+    from containertest.reset.pg_clone import write_properties
+    from containertest.sql.own import own_cursor
+
+    if _properties(admin, name) == before:
+        return
+    with own_cursor(admin) as cursor:
+        write_properties(cursor, name, before)
+    if not lease.is_external:
+        raise Occupied
+    raise MigrationError(
+        f"A migration has changed the database {name!r}, which is not the tests' own; that was undone.\n"
+        "On a server of others the tests have a database of another name: let it ask for current_database()."
+    )
+
+
+def name_to_find(migrations: Migrations | None) -> str | None:
+    """How the name of the template database begins that an earlier run made of the same ``migrations``.
+
+    None if there is a callable among them: what it would do today can't be told from its code.
+    """
+    return (
+        _named("" if migrations is None else migrations.digest()) if migrations is None or migrations.reusable else None
+    )
+
+
+def _name(session: Session, migrations: Migrations | None) -> str:
+    if name := name_to_find(migrations):
+        return name
+    assert migrations is not None
+    # Found by the processes of this run only.
+    with session.state() as state:
+        return _named(migrations.digest() + "-".join(state["root"]))
+
+
+def _named(content: str) -> str:
+    # Another version of this library may prepare its templates otherwise.
+    return f"ct_template_{hashlib.sha256(f'{__version__} {content}'.encode()).hexdigest()[:12]}"
+
+
+def generation(lease: Lease, name: str) -> str:
+    """What tells a template database from one of the same name that is made later; "" if there is none."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        return str(templates.get(name) or "")
+
+
+def invalidate(lease: Lease, name: str, generation: str) -> None:
+    """Have a template database of this generation made anew by the next one who needs it."""
+    with lease.session.state() as state:
+        templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
+        if templates.get(name) == generation:
+            templates[name] = False
