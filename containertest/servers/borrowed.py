@@ -19,35 +19,56 @@ from containertest.services import postgres, redis
 from containertest.session import State
 from containertest.spec import Endpoint
 
-__all__ = ["LEASES", "borrow_logical_database", "give_back"]
+__all__ = ["LEASES", "borrow_logical_database", "give_back", "give_back_logical_databases", "hold"]
 
 #: Key of the hash in database 0: number of the logical database -> id of the run that has it.
 LEASES = "containertest:leases"
+
+#: The name of the connection by which a process holds its logical database.
+HOLDER = "containertest-lease"
 
 #: What is added to the run's id while it looks whether a logical database is empty.
 LOOKING = " is looking"
 
 
-def borrow_logical_database(endpoint: Endpoint, session: str) -> Endpoint:
+def borrow_logical_database(endpoint: Endpoint, session: str) -> tuple[Endpoint, Any]:
     """Lease an empty logical database of the Redis server at ``endpoint`` for the run ``session``.
 
+    :return: with a client whose one connection stays open as long as this process lives. By its name other runs know
+        that the database is in use, also when somebody has emptied database 0, and the leases with it.
     :raises BackendUnavailable: if there is none.
     """
     with closing(redis.connect(replace(endpoint, database="0"))) as registry:
+        in_use = _in_use(registry)
         for number in range(1, _count(registry)):
             # Only what was seen to be empty is lent by the run's name, under which `give_back` empties it.
-            if not registry.hsetnx(LEASES, str(number), f"{session}{LOOKING}"):
+            if number in in_use or not registry.hsetnx(LEASES, str(number), f"{session}{LOOKING}"):
                 continue
             leased = replace(endpoint, database=str(number))
-            with closing(redis.connect(leased)) as client:
-                if client.dbsize() == 0:
-                    registry.hset(LEASES, str(number), session)
-                    return leased
+            holder = hold(leased)
+            if holder.dbsize() == 0:
+                registry.hset(LEASES, str(number), session)
+                return leased, holder
+            holder.close()
             registry.hdel(LEASES, str(number))
     raise BackendUnavailable(
         f"Redis at {endpoint.host}:{endpoint.port} has no logical database (1 and up) that is empty and not lent "
         f"to another test run.\nEmpty one, or look at HGETALL {LEASES} in database 0 for runs that are long gone."
     )
+
+
+def hold(leased: Endpoint) -> Any:
+    """A client whose one connection tells other runs that a living process uses the logical database."""
+    return redis.connect(leased, client_name=HOLDER, single_connection_client=True)
+
+
+def _in_use(registry: Any) -> set[int]:
+    """The logical databases that living processes of whatever run hold; none where one may not look."""
+    try:
+        clients = registry.client_list()
+    except Exception:
+        return set()  # managed servers may forbid it: then only the leases tell
+    return {int(client["db"]) for client in clients if client.get("name") == HOLDER}
 
 
 def _count(client: Any) -> int:
@@ -82,11 +103,22 @@ def _give_back(key: str, entry: dict[str, Any], session: str) -> None:
             for name in (*entry["databases"], *entry["templates"]):
                 databases.drop_for_good(endpoint, admin, name)
         return
+    give_back_logical_databases(endpoint, session)
+
+
+def give_back_logical_databases(endpoint: Endpoint, session: str, number: str | None = None) -> None:
+    """Empty and give back the database ``number``, or all that the run ``session`` has leased."""
     with closing(redis.connect(replace(endpoint, database="0"), decode_responses=True)) as registry:
+        own = endpoint.database if number is None else number
+        if own and own != "0":
+            # The lease may be gone, if somebody has emptied database 0.
+            registry.hsetnx(LEASES, own, session)
         lent: Any = registry.hgetall(LEASES)
-        for number, owner in lent.items():
+        for leased, owner in lent.items():
+            if number not in (None, leased):
+                continue
             if owner == session:
-                with closing(redis.connect(replace(endpoint, database=number))) as client:
+                with closing(redis.connect(replace(endpoint, database=leased))) as client:
                     client.flushdb()
             if owner in (session, f"{session}{LOOKING}"):
-                registry.hdel(LEASES, number)
+                registry.hdel(LEASES, leased)

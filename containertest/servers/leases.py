@@ -20,7 +20,7 @@ from containertest.backends.base import Backend, Handle, Owner, Server
 from containertest.errors import BackendUnavailable, ServerDied, StartupTimeout
 from containertest.processes import Process, alive, myself
 from containertest.servers import death
-from containertest.servers.borrowed import borrow_logical_database
+from containertest.servers.borrowed import borrow_logical_database, give_back_logical_databases, hold
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
 from containertest.services.common import Met
@@ -63,7 +63,8 @@ class Lease:
     :param key: its entry in the run's state.
     :param version: as in "15.4".
     :param ours: whether this call started it.
-    :param spare: a connection left from making sure that it answers, for the first who needs one.
+    :param spare: a connection left from making sure that it answers, for the first who needs one; of a Redis of others
+        the one that holds our logical database.
     :param baseline: what `remember_baseline` was told by the process that started it.
     :param given_up: why the server was removed, though it had not ended: completes "Redis on local …".
     """
@@ -170,7 +171,9 @@ def _attached(session: Session, key: str, spec: ServerSpec, timeout: float, hook
         death.epitaph(session, server)
         _forget(session, key, server)
         return None
-    return Lease(session, key, server, endpoint, met.version, False, entry["baseline"], met.connection)
+    lent = entry["backend"] == "external" and spec.service == "redis"
+    connection = hold(endpoint) if lent else met.connection
+    return Lease(session, key, server, endpoint, met.version, False, entry["baseline"], connection)
 
 
 def remember_baseline(lease: Lease, baseline: str) -> None:
@@ -216,7 +219,7 @@ def _started(session: Session, key: str, spec: ServerSpec, wanted: str, timeout:
             # Noted first, for good and under a name that nobody attaches to: the guard gives back what is lent
             # to this run, but only on servers it knows, and this endpoint's database is not ours to use.
             _enter(session, f"lender-{key}", server, endpoint, version)
-            endpoint = borrow_logical_database(endpoint, session.id)
+            endpoint, connection = borrow_logical_database(endpoint, session.id)
     except BaseException:
         with quietly(f"remove {spec.title}"):
             _forget(session, key, server)
@@ -282,6 +285,8 @@ def release(lease: Lease) -> None:
         with lease.session.state() as state:
             used = _others(state["servers"].get(lease.key, {"users": []}), myself())
         if not used:
+            if lease.is_external and lease.key.startswith("redis-"):
+                give_back_logical_databases(lease.endpoint, lease.session.id, lease.endpoint.database)
             _forget(lease.session, lease.key, lease.server)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from containertest.servers.leases import Lease
 from containertest.services import postgres as postgres_service
 from containertest.services import redis as redis_service
+from containertest.services.redis_shared import confined
 
 if TYPE_CHECKING:
     import psycopg2.extensions
@@ -147,8 +148,12 @@ class RunningRedis(_Running):
         """Make a new client, with redis-py's defaults (replies are bytes).
 
         :param kwargs: as for ``redis.Redis``, such as ``decode_responses=True``.
+
+        On a server that others use too it refuses, with a ConfigError, what reaches beyond this logical database.
         """
-        return redis_service.connect(self.lease.endpoint, **kwargs)
+        client = redis_service.connect(self.lease.endpoint, **kwargs)
+        elsewhere = any(name in kwargs for name in ("host", "port", "unix_socket_path", "connection_pool"))
+        return confined(client) if self.lease.is_external and not elsewhere else client
 
     @property
     def client(self) -> redis.Redis:

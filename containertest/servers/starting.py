@@ -35,6 +35,11 @@ __all__ = ["Start", "Wanted"]
 
 log = logging.getLogger("containertest")
 
+SHARED = (
+    "Others use the Redis at %s:%s too. The tests' own client refuses what reaches beyond database %s, such as "
+    "FLUSHALL; clients of the application under test, and Lua scripts, are not held back."
+)
+
 #: Held while something of the whole process is changed for the time of loading.
 _loading = threading.Lock()
 
@@ -166,6 +171,10 @@ class Start:
                 return
             state["announced"].append(text)
         log.info("%s", text)
+        for part in parts:
+            if isinstance(part, RedisPart) and part.lease.is_external:
+                it = part.running
+                log.warning(SHARED, it.host, it.port, it.db)
 
 
 def _undo(first: PostgresPart | None, future: Future[Lease] | None) -> None:
