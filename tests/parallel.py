@@ -5,6 +5,8 @@ A module's output is shown when it ends: all of it if a test failed, else its la
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -24,8 +26,17 @@ TOP = Path(__file__).resolve().parents[1]
 #: Seconds after which a module is taken for hung.
 TIMEOUT = 900
 
-#: What takes longest begins first, so that no worker is left with one at the end.
-LONGEST = ("test_parallel", "test_crash", "test_reset_generated", "test_keep_alive", "test_local_backend")
+#: What takes longest begins first, so that no worker is left with one at the end: by how long it took the last time in
+#: this checkout, which is noted in this file; before that these.
+LONGEST = (
+    "test_crash",
+    "test_parallel",
+    "test_reset_snapshots",
+    "test_keep_alive",
+    "test_local_backend",
+    "test_runner",
+)
+DURATIONS = TOP / ".test_durations.json"
 
 #: They look at what is one for the whole machine: prepared images, lost containers, shared memory. Last, one by one.
 ALONE = ("test_prepared", "test_prune", "test_docker_backend", "test_local_crash")
@@ -45,16 +56,17 @@ class Outcome:
     ran: int
     counts: Counter[str]
     summary: str
+    seconds: float
 
     @classmethod
-    def of(cls, name: str, output: str, status: int) -> Outcome:
+    def of(cls, name: str, output: str, status: int, seconds: float) -> Outcome:
         ran, result = _RAN.findall(output), list(_RESULT.finditer(output))
         parts = (result[-1][1] or "").split(", ") if result else []
         counts = Counter({word: int(number) for word, _, number in (part.partition("=") for part in parts) if number})
         if status and not counts.keys() & {"failures", "errors", "unexpected successes"}:
             counts["errors"] = 1  # it ended before it could say
         summary = ", ".join(line for line in output.splitlines() if _RAN.match(line) or _RESULT.match(line))
-        return cls(name, output, status == 0, int(ran[-1]) if ran else 0, counts, summary)
+        return cls(name, output, status == 0, int(ran[-1]) if ran else 0, counts, summary, seconds)
 
 
 def run(names: Sequence[str], jobs: int) -> int:
@@ -62,7 +74,12 @@ def run(names: Sequence[str], jobs: int) -> int:
     began = time.monotonic()
     modules = _in_order(names)
     alone = [name for name in modules if name.endswith(ALONE)]
-    outcomes = [*_run_all([name for name in modules if name not in alone], jobs), *_run_all(alone, 1)]
+    outcomes: list[Outcome] = []
+    for some, at_a_time in (([name for name in modules if name not in alone], jobs), (alone, 1)):
+        for outcome in _run_all(some, at_a_time):
+            outcomes.append(outcome)
+            _show(outcome, f"{len(outcomes)}/{len(modules)}")
+    _note_durations(outcomes)
     for line in sorted({line for outcome in outcomes for line in _LEFT_OUT.findall(outcome.output)}):
         print(line, file=sys.stderr)
     return _conclude(outcomes, time.monotonic() - began)
@@ -71,17 +88,32 @@ def run(names: Sequence[str], jobs: int) -> int:
 def _run_all(modules: Sequence[str], jobs: int) -> Iterator[Outcome]:
     with ThreadPoolExecutor(jobs) as pool:
         for future in as_completed([pool.submit(_run_module, name) for name in modules]):
-            outcome = future.result()
-            _show(outcome)
-            yield outcome
+            yield future.result()
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
-    def place(name: str) -> int:
-        last = name.rpartition(".")[2]
-        return LONGEST.index(last) if last in LONGEST else len(LONGEST)
+    durations = _durations()
+
+    def place(name: str) -> tuple[float, int]:
+        prefixes = [number for number, prefix in enumerate(LONGEST) if name.rpartition(".")[2].startswith(prefix)]
+        return -durations.get(name, 0.0), min(prefixes, default=len(LONGEST))
 
     return sorted((module for name in names for module in _modules(name)), key=place)
+
+
+def _durations() -> dict[str, float]:
+    """Seconds that the modules took the last time."""
+    try:
+        noted = json.loads(DURATIONS.read_text(encoding="utf-8"))
+        return {str(name): float(seconds) for name, seconds in noted.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _note_durations(outcomes: Sequence[Outcome]) -> None:
+    noted = {**_durations(), **{outcome.name: round(outcome.seconds, 1) for outcome in outcomes}}
+    with contextlib.suppress(OSError):
+        DURATIONS.write_text(json.dumps(noted, indent=0, sort_keys=True), encoding="utf-8")
 
 
 def _modules(name: str) -> Iterator[str]:
@@ -99,6 +131,7 @@ def _run_module(name: str) -> Outcome:
     """Run a module; its output goes through a file, since what it leaves running would keep a pipe open."""
     environment = {key: value for key, value in os.environ.items() if key != "CONTAINERTEST_SESSION"}
     command = [sys.executable, "-X", "faulthandler", "-m", "tests", name]
+    began = time.monotonic()
     with tempfile.TemporaryFile() as file:
         with subprocess.Popen(command, cwd=TOP, env=environment, stdout=file, stderr=file) as process:
             timer = threading.Timer(TIMEOUT, process.send_signal, [signal.SIGABRT])  # so it says where it hangs
@@ -106,14 +139,14 @@ def _run_module(name: str) -> Outcome:
             status = process.wait()
             timer.cancel()
         file.seek(0)
-        return Outcome.of(name, file.read().decode(errors="replace"), status)
+        return Outcome.of(name, file.read().decode(errors="replace"), status, time.monotonic() - began)
 
 
-def _show(outcome: Outcome) -> None:
+def _show(outcome: Outcome, place: str) -> None:
     if outcome.passed:
-        print(f"{outcome.name}: {outcome.summary}", flush=True)
+        print(f"{outcome.name}: {outcome.summary} [{place}]", flush=True)
     else:
-        print(f"{'=' * 70}\n{outcome.name}:\n{outcome.output}\n{'=' * 70}", flush=True)
+        print(f"{'=' * 70}\n[{place}] {outcome.name}:\n{outcome.output}\n{'=' * 70}", flush=True)
 
 
 def _conclude(outcomes: Sequence[Outcome], seconds: float) -> int:

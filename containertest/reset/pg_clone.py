@@ -15,7 +15,7 @@ from psycopg2 import errors, sql
 
 from containertest.reset.pg_catalog import read_sql
 from containertest.sql.own import Literal
-from containertest.wait import now
+from containertest.wait import now, poll
 
 #: Seconds to try again while somebody is connected to the template; PostgreSQL itself waits 5 s each time.
 PATIENCE = 30.0
@@ -134,6 +134,19 @@ def own_databases(cursor: Any, name: str) -> list[str]:
     names = [name, *spare_names(name)]
     cursor.execute(read_sql("pg_own.sql"), {"names": names, "stem": template_stem(name)})
     return [datname for (datname,) in cursor.fetchall()]
+
+
+def end_creation(cursor: Any, name: str) -> None:
+    """End what killed processes still have made for the database ``name``: nobody sees a database until it is there."""
+    names = [str(sql.Identifier(own).as_string(cursor)) for own in (name, *spare_names(name))]
+    begins = [*names, sql.Identifier(template_stem(name)).as_string(cursor)[:-1]]
+    statement = read_sql("pg_creating.sql")
+
+    def done() -> bool:
+        cursor.execute(statement, {"begins": [f"CREATE DATABASE {begin}" for begin in begins]})
+        return bool(cursor.fetchone()[0] == 0)
+
+    poll(done, PATIENCE)
 
 
 def drop_database(cursor: Any, name: str) -> None:

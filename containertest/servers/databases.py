@@ -145,10 +145,12 @@ def drop_own(admin: psycopg2.extensions.connection, name: str) -> None:
 
 def drop_for_good(endpoint: Endpoint, admin: psycopg2.extensions.connection, name: str) -> None:
     """Drop the database ``name`` of a run that is over, with all that keeps a database from being dropped."""
+    from containertest.reset.pg_clone import end_creation, own_databases
     from containertest.sql.own import own_cursor
 
-    found = _own(admin, name)
     with own_cursor(admin) as cursor:
+        end_creation(cursor, name)
+        found = own_databases(cursor, name)
         cursor.execute("SELECT database, gid FROM pg_prepared_xacts WHERE database = ANY(%s)", (found,))
         prepared = cursor.fetchall()
     for database, gid in prepared:

@@ -211,12 +211,17 @@ class Stack:
         """Bring the servers to these levels: take away those that are not among them, reset, make the missing ones."""
         self._used, self._next = False, list(self.base)  # should this be broken off
         self.ready()
-        levels = [level for level in levels if level.load or level in self._levels]  # what a dead server had is lost
-        there = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(levels, self._levels, strict=False)))
-        if there < len(self._levels):
-            self._pop(there)
-        self.reset_all()
-        for level in levels[there:]:
+        while True:
+            # What a dead server had of a snapshot is lost.
+            wanted = [level for level in levels if level.load or level in self._levels]
+            pairs = zip(wanted, self._levels, strict=False)
+            there = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], pairs))
+            if there < len(self._levels):
+                self._pop(there)
+            self.reset_all()
+            if len(self._levels) == there:
+                break  # else the server was restarted by a crash just now, and all levels are gone
+        for level in wanted[there:]:
             self._make(level)
         self._next = None
 

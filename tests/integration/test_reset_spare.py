@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import unittest
 from unittest import mock
 
@@ -9,9 +11,10 @@ import psycopg2
 
 from containertest.reset import pg_spare
 from containertest.reset.pg_clone import own_databases, spare_names
+from tests.integration import private_servers
 from tests.integration.reset_case import Baseline, ResetCase
 from tests.integration.reset_server import TestDatabase, server
-from tests.support import eventually
+from tests.support import eventually, run_python
 
 DDL = "CREATE TABLE t (i int); INSERT INTO parent (name) VALUES ('x')"
 OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
@@ -131,6 +134,43 @@ class SpareTests(ResetCase):
         self.resetter.reset()
         self.assertEqual(self.value(OID), spare)
         self.assert_baseline()
+
+
+class KilledTests(unittest.TestCase):
+    """A process that is killed while a spare is made, on a server of others."""
+
+    SCRIPT = """
+    import os, signal
+    from containertest import ContainerManager
+
+    def migrate(url):
+        import psycopg2
+        connection = psycopg2.connect(url)
+        with connection, connection.cursor() as cursor:
+            for number in range(60):
+                cursor.execute(f"CREATE TABLE t{number} (id serial PRIMARY KEY, name text UNIQUE)")
+        connection.close()
+
+    manager = ContainerManager(redis=None, migrations=migrate).start()
+    for _ in range(2):
+        manager.postgres.connection.cursor().execute("CREATE TABLE made (i int)")
+        manager.reset_database()
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+
+    def test_nothing_is_left(self):
+        url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**private_servers.postgres())
+        with contextlib.closing(private_servers.connect()) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+
+            def left():
+                cursor.execute("SELECT datname FROM pg_database WHERE datname ~ 'ct|testdb'")
+                return cursor.fetchall()
+
+            for _ in range(3):
+                done = run_python(self.SCRIPT, CONTAINERTEST_BACKEND="external", CONTAINERTEST_POSTGRES_URL=url)
+                self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
+                self.assertTrue(eventually(lambda: not left()), left())
 
 
 if __name__ == "__main__":

@@ -13,18 +13,18 @@ from tests.parallel import Outcome
 class OutcomeTests(unittest.TestCase):
     def test_numbers_are_those_of_unittest(self) -> None:
         output = "..F\nRan 7 tests in 1.2s\n\nFAILED (failures=1, skipped=2)\n"
-        outcome = Outcome.of("m", output, 1)
+        outcome = Outcome.of("m", output, 1, 0.1)
         self.assertFalse(outcome.passed)
         self.assertEqual((outcome.ran, outcome.counts), (7, {"failures": 1, "skipped": 2}))
 
     def test_output_of_an_inner_run_does_not_count(self) -> None:
         output = "Ran 1 test in 0.1s\n\nFAILED (errors=1)\n.\nRan 3 tests in 1.2s\n\nOK\n"
-        outcome = Outcome.of("m", output, 0)
+        outcome = Outcome.of("m", output, 0, 0.1)
         self.assertEqual((outcome.passed, outcome.ran, outcome.counts), (True, 3, {}))
 
     def test_module_that_ended_before_it_could_say_counts_as_an_error(self) -> None:
         for output in ("", "Fatal Python error: Aborted\n", "Ran 1 test in 1.2s\n\nOK\n"):
-            self.assertEqual(Outcome.of("m", output, -6).counts, {"errors": 1})
+            self.assertEqual(Outcome.of("m", output, -6, 0.1).counts, {"errors": 1})
 
 
 class RunTests(unittest.TestCase):
