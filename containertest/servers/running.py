@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from containertest.servers.leases import Lease
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["RunningPostgres", "RunningRedis"]
+
+
+#: Seconds in which a container that lives answers at its own address, on a machine that is not overloaded.
+NEAR_TIMEOUT = 3
 
 
 class _Running:
@@ -96,15 +101,25 @@ class RunningPostgres(_Running):
     def connect(self, dbname: str | None = None, **kwargs: Any) -> psycopg2.extensions.connection:
         """Open a new connection, with psycopg2's defaults (a transaction begins with the first statement).
 
-        :param dbname: another database than this process' own.
         Nothing of the environment is in force: of libpq's variables only what is given here.
 
+        :param dbname: another database than this process' own.
         :param kwargs: as for ``psycopg2.connect``.
         :raises psycopg2.OperationalError: as psycopg2 does.
         """
         elsewhere = any(name in kwargs for name in ("host", "hostaddr", "port", "service"))
-        endpoint = self.lease.endpoint if elsewhere else self.lease.endpoint.nearest()
-        return postgres_service.connect(endpoint, dbname or self.dbname, **kwargs)
+        endpoint, name = self.lease.endpoint, dbname or self.dbname
+        if endpoint.near and not elsewhere:
+            import psycopg2
+
+            try:
+                return postgres_service.connect(endpoint.nearest(), name, **{"connect_timeout": NEAR_TIMEOUT, **kwargs})
+            except psycopg2.OperationalError as error:
+                if "FATAL" in str(error):  # the server's own answer
+                    raise
+                # The address of a container that is gone may swallow what is sent there; its published port refuses it.
+                self.lease.endpoint = replace(endpoint, near=None)
+        return postgres_service.connect(endpoint, name, **kwargs)
 
     @property
     def connection(self) -> psycopg2.extensions.connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import unittest
 from unittest import mock
@@ -35,12 +36,8 @@ class SpareTests(ResetCase):
             self.resetter.reset()
 
     def spare(self):
-        """The oid of the spare clone, once it is there and nobody is connected to it any more; None without one."""
-        name = spare_names(self.database.name)[0]
-        found = self.execute(
-            "SELECT d.oid FROM pg_database d WHERE datname = "
-            f"'{name}' AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)"
-        )
+        """The oid of the spare clone; None without one. Who takes it waits until it is ready."""
+        found = self.execute(f"SELECT oid FROM pg_database WHERE datname = '{spare_names(self.database.name)[0]}'")
         return found[0][0] if found else None
 
     def make_spare(self):
@@ -119,12 +116,20 @@ class SpareTests(ResetCase):
         for lost in ("DROP DATABASE {}", "ALTER DATABASE {} RENAME TO elsewhere"):
             with self.subTest(lost):
                 self.make_spare()
-                with self.database.admin() as cursor:
-                    cursor.execute(lost.format(spare_names(self.database.name)[0]))
+                self.assertTrue(eventually(functools.partial(self.lose, lost)))
                 self.reset_after_ddl()
                 self.assert_baseline()
         with self.database.admin() as cursor:
             cursor.execute("DROP DATABASE elsewhere")
+
+    def lose(self, statement):
+        """Have the spare clone gone; False while somebody is connected to it, as when it is not ready yet."""
+        with self.database.admin() as cursor:
+            try:
+                cursor.execute(statement.format(spare_names(self.database.name)[0]))
+            except psycopg2.errors.ObjectInUse:
+                return False
+        return True
 
     def test_database_that_a_test_has_dropped_is_replaced_by_it(self):
         spare = self.make_spare()
