@@ -1,4 +1,4 @@
-"""The README is run: its doctests, and its code blocks as a user would save them."""
+"""The documents are run: their doctests, and the README's code blocks as a user would save them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,17 @@ def upgrade():
 """
 
 README = support.TOP / "README.rst"
+DOCUMENTS = [
+    README,
+    support.TOP / "CONTRIBUTING.rst",
+    support.TOP / "CHANGELOG.rst",
+    *(support.TOP / "docs").glob("*.rst"),
+]
 
 
 def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:
-    tests.addTest(doctest.DocFileSuite(str(README), module_relative=False, setUp=_enter, tearDown=_leave))
+    names = map(str, DOCUMENTS)
+    tests.addTest(doctest.DocFileSuite(*names, module_relative=False, setUp=_enter, tearDown=_leave))
     return tests
 
 
@@ -117,16 +124,23 @@ class TextTests(unittest.TestCase):
         for name in containertest.__all__:
             self.assertIn(name, text)
 
-    def test_it_is_valid_restructuredtext(self) -> None:
+    def test_documents_are_valid_restructuredtext(self) -> None:
         import docutils.core
 
-        with tempfile.TemporaryFile("w+") as messages:
-            docutils.core.publish_doctree(
-                README.read_text(encoding="utf-8"),
-                settings_overrides={"warning_stream": messages, "report_level": 2},
-            )
-            messages.seek(0)
-            self.assertEqual(messages.read(), "")
+        for path in DOCUMENTS:
+            with self.subTest(path.name), tempfile.TemporaryFile("w+") as messages:
+                docutils.core.publish_doctree(
+                    path.read_text(encoding="utf-8"),
+                    settings_overrides={"warning_stream": messages, "report_level": 2},
+                )
+                messages.seek(0)
+                self.assertEqual(messages.read(), "")
+
+    def test_files_that_the_design_names_are_there(self) -> None:
+        text = (support.TOP / "docs" / "design.rst").read_text(encoding="utf-8")
+        for name in sorted(set(re.findall(r"[\w/]+\.(?:py|sql|rst)\b", text))):
+            with self.subTest(name):
+                self.assertTrue(list(support.TOP.rglob(name)), f"docs/design.rst names {name}, which is not there")
 
 
 if __name__ == "__main__":

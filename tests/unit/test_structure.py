@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +13,18 @@ import containertest
 
 PACKAGE = Path(containertest.__file__).parent
 
-#: From the top to the bottom. A module may import those of lower layers and of its own, never of a higher one.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("pytest_plugin",),
-    ("__main__", "case", "guard", "prune", "doctor"),
-    ("manager", "frame"),
-    ("servers.stack",),
-    ("servers.starting",),
-    ("servers.parts", "servers.levels"),
-    ("servers.templates",),
-    (
-        "servers.kept",
-        "servers.leases",
-        "servers.databases",
-        "servers.borrowed",
-        "servers.running",
-        "servers.death",
-        "reset",
-    ),
-    ("fixtures", "migrations", "redisdata", "sql.runner"),
-    ("session", "checks", "sql.reading", "sql.sections", "sql.variables", "sql.folder", "sql.named"),
-    ("queries", "arguments", "hooks", "state"),
-    ("services", "backends", "sql.script", "sql.message", "sql.extensions", "files", "settings", "identity"),
-    ("spec", "trust", "processes"),
-    ("wait", "boundary", "leaks"),
-    ("libpq",),
-    ("errors", "servers", "sql"),  # of the last two only the packages themselves, which are empty
-)
+DESIGN = PACKAGE.parent / "docs" / "design.rst"
+
+
+def _layers() -> list[list[str]]:
+    """The layers of the design document, from the top to the bottom: the indented lines after its comment "layers"."""
+    _, _, rest = DESIGN.read_text(encoding="utf-8").partition("\n.. layers\n\n::\n\n")
+    lines = itertools.takewhile(lambda line: line.startswith("    "), rest.splitlines())
+    return [line.strip().split(", ") for line in lines]
+
+
+#: A module may import those of lower layers and of its own, never of a higher one.
+LAYERS = _layers()
 
 #: Who may import a library, by how the module's name begins; every other module may not.
 ALLOWED = {
@@ -93,7 +79,7 @@ def layer(name: str) -> int:
     for number, members in enumerate(LAYERS):
         if name in members or name.partition(".")[0] in members:
             return number
-    raise AssertionError(f"{name} is in no layer: say in this test where it belongs")
+    raise AssertionError(f"{name} is in no layer: say in docs/design.rst where it belongs")
 
 
 class ImportTests(unittest.TestCase):
