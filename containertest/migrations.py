@@ -79,6 +79,15 @@ class Migrations:
             if isinstance(step, Path):
                 yield from databases_named(step, MigrationError)
 
+    def change_the_server(self) -> bool:
+        """Whether SQL files say that they change the whole server, as by CREATE ROLE.
+
+        Raises MigrationError when a file can't be read.
+        """
+        from containertest.sql.named import changes_the_server
+
+        return any(isinstance(step, Path) and changes_the_server(step, MigrationError) for step in self._steps)
+
     def digest(self) -> str:
         """Return a hash of the content: of files their names and bytes, of callables their names and code.
 

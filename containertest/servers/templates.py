@@ -4,7 +4,8 @@ So what the migrations say of the database by its name (``GRANT … ON DATABASE`
 becomes the template by another name, which changes nothing of that, and each clone gets it too.
 
 What migrations do to the server as a whole, such as CREATE ROLE, other migrations would find there. A server on which
-that was done belongs to its template: other migrations get a server of their own.
+that was done belongs to its template: other migrations get a server of their own. Files that say that they do so begin
+on a server without other templates; of callables it is seen afterwards.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from containertest import __version__, libpq
 from containertest.errors import MigrationError
+from containertest.processes import alive, myself
 from containertest.servers import databases
 from containertest.services import postgres
 from containertest.session import Session
@@ -30,7 +32,7 @@ __all__ = ["Occupied", "generation", "has_room", "invalidate", "name_to_find", "
 
 _SERVER_WIDE = Path(__file__).with_name("server_wide.sql")
 
-#: To whom a server belongs on which migrations failed that had changed it as a whole: to nobody.
+#: To whom a server belongs that was changed as a whole by migrations whose template is not there: to nobody.
 NOBODY = "nobody"
 
 
@@ -47,7 +49,11 @@ def has_room(session: Session, key: str, migrations: Migrations | None) -> bool:
 
 
 def _is_open_to(entry: dict[str, Any], name: str) -> bool:
-    return bool(entry["templates"].get(name)) or entry.get("belongs", name) == name
+    if entry["templates"].get(name):
+        return True
+    builder = entry.get("builder")
+    # Nobody knows what was changed by migrations that were broken off by the death of their process.
+    return entry.get("belongs", name) == name and (builder is None or alive(builder))
 
 
 def template(
@@ -68,24 +74,41 @@ def template(
             entry = state["servers"][lease.key]
             if entry["templates"].get(name):
                 return name
-            if not lease.is_external and not _is_open_to(entry, name):
+            if not lease.is_external and not (_is_open_to(entry, name) and _is_alone_if_needed(entry, migrations)):
                 raise Occupied
             entry["templates"][name] = False
+            entry["builder"] = myself()
         databases.drop(admin, name)
         building = None if lease.is_external else databases.own_name(lease, wanted, purpose)
         if building:
             databases.drop_own(admin, building)
         try:
             _make(lease, building or name, name, migrations, prepare, admin, wanted)
-        except BaseException:
+        except BaseException as error:
             # The first error counts; the server may have ended, and its databases with it.
             with suppress(Exception):
                 for made in filter(None, (building, name)):
                     databases.drop(admin, made)
+                _end(lease, name, "", building)
+            if isinstance(error, MigrationError) and not (building or lease.is_external):
+                # They may work under the wanted name only: pg_cron, for one, is bound to it.
+                raise Occupied from error
             raise
-        with lease.session.state() as state:
-            state["servers"][lease.key]["templates"][name] = secrets.token_hex(8)
+        _end(lease, name, secrets.token_hex(8))
     return name
+
+
+def _is_alone_if_needed(entry: dict[str, Any], migrations: Migrations | None) -> bool:
+    return not (any(entry["templates"].values()) and migrations and migrations.change_the_server())
+
+
+def _end(lease: Lease, name: str, generation: str, unused: str | None = None) -> None:
+    """Note that the template is there, unless ``generation`` is "", and that the database ``unused`` is not."""
+    with lease.session.state() as state:
+        entry = state["servers"][lease.key]
+        entry["templates"][name] = generation or False
+        entry["builder"] = None
+        entry["databases"].pop(unused, None)
 
 
 def _make(
@@ -223,3 +246,6 @@ def invalidate(lease: Lease, name: str, generation: str) -> None:
         templates = state["servers"].get(lease.key, {"templates": {}})["templates"]
         if templates.get(name) == generation:
             templates[name] = False
+            if state["servers"][lease.key].get("belongs") == name:
+                # What they have made of the server as a whole is still there.
+                state["servers"][lease.key]["belongs"] = NOBODY

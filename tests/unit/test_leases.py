@@ -226,12 +226,19 @@ class ExternalRedisTests(LeaseCase):
         patch = mock.patch.multiple(FakeServer, backend="external")
         patch.start()
         self.addCleanup(patch.stop)
+        patch = mock.patch.object(leases, "hold", return_value=None)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    @staticmethod
+    def lend(endpoint: Endpoint, session: str) -> tuple[Endpoint, None]:
+        return dataclasses.replace(endpoint, database="7"), None
 
     def borrow(self, effect: Any) -> Any:
         return mock.patch.object(leases, "borrow_logical_database", side_effect=effect)
 
     def test_process_gets_the_borrowed_database(self) -> None:
-        with self.borrow(lambda endpoint, session: dataclasses.replace(endpoint, database="7")):
+        with self.borrow(self.lend):
             self.assertEqual(self.exclusive().endpoint.database, "7")
         self.assertEqual(self.exclusive().endpoint.database, "7")
 
@@ -247,7 +254,7 @@ class ExternalRedisTests(LeaseCase):
         ):
             self.exclusive()
         self.assertTrue(self.servers, "the guard must know the server to give back what was lent")
-        with self.borrow(lambda endpoint, session: dataclasses.replace(endpoint, database="7")):
+        with self.borrow(self.lend):
             self.assertEqual(self.exclusive().endpoint.database, "7")
 
     def test_server_stays_known_when_nothing_could_be_borrowed(self) -> None:
