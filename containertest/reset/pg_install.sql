@@ -382,6 +382,8 @@ CREATE FUNCTION containertest.reset(
     database oid, seen text, horizon xid8, noted bigint, patient boolean
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
+    -- Before we look who is there: whoever comes later writes ids that are none of this.
+    snapshot pg_catalog.pg_snapshot := pg_catalog.pg_current_snapshot();
     alone boolean;
 BEGIN
     -- Two things in one query; what the function returns is never null.
@@ -393,7 +395,7 @@ BEGIN
     IF patient AND NOT alone AND containertest.others_busy(database) THEN
         RETURN 'busy';
     END IF;
-    IF pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text = seen
+    IF pg_catalog.pg_snapshot_xmax(snapshot)::text = seen
         AND NOT containertest.unlogged_moved() THEN
         RETURN 'clean ' || seen;
     END IF;
@@ -401,7 +403,7 @@ BEGIN
     IF EXISTS (SELECT FROM containertest.marks m WHERE m.mark = -1 AND pg_catalog.age(m.xmin) <= pg_catalog.age(horizon::xid)) THEN
         RETURN 'clone';
     END IF;
-    RETURN containertest.bring_back(database, horizon, noted, alone);
+    RETURN containertest.bring_back(database, horizon, noted, snapshot, alone);
 END $$;
 
 -- The first look at everything is one query: each query costs ten microseconds, whatever it does.
@@ -409,11 +411,11 @@ END $$;
 -- A note tells the last writer only, and he need not be the one that commits last: one with a lower transaction id may
 -- have written over the note of one that is still under way. So "noted" moves on only where nobody else is: all with
 -- lower ids have ended then, and what they wrote is seen by the statements that follow; all that come write higher ids.
-CREATE FUNCTION containertest.bring_back(database oid, horizon xid8, noted bigint, alone boolean) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+CREATE FUNCTION containertest.bring_back(
+    database oid, horizon xid8, noted bigint, snapshot pg_snapshot, alone boolean
+) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     fresh int := age(horizon::xid);
-    snapshot pg_snapshot := pg_current_snapshot();
     places int[];
     moved containertest.sequences[];
     strays oid[];
@@ -422,6 +424,7 @@ DECLARE
     top int;
     any_moved boolean;
     own xid8;
+    quiet boolean;
     following text;
     deleted bigint := 0;
     n bigint;
@@ -469,7 +472,8 @@ BEGIN
     -- wrote before is noted.
     own := pg_current_xact_id();
     -- With nobody else at the beginning, and no id given out since by any database, nobody has come.
-    IF NOT alone OR pg_snapshot_xmin(snapshot) <> own THEN
+    quiet := alone AND pg_snapshot_xmin(snapshot) = own;
+    IF NOT quiet THEN
         IF alone THEN
             PERFORM pg_stat_clear_snapshot();
             alone := pg_stat_get_db_numbackends(database) <= 1;
@@ -499,7 +503,8 @@ BEGIN
         RETURN format('done 0 %s %s %s', greatest(horizon, pg_snapshot_xmin(snapshot)), noted, deleted);
     END IF;
     following := (own::text::bigint + 1)::text;
-    RETURN format('done %1$s %1$s %1$s %2$s', following, deleted);
+    -- Sequences were read before: who has come since may have moved them, and the next reset must look again.
+    RETURN format('done %1$s %2$s %2$s %3$s', CASE WHEN quiet THEN following ELSE '0' END, following, deleted);
 END $$;
 
 -- Taken when the clone is new: all there is is the baseline. Returns the horizon, or '' when it is not new. If

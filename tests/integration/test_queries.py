@@ -9,6 +9,7 @@ import types
 import unittest
 from unittest import mock
 
+import asyncpg  # noqa: F401 (once: patched sys.modules forget what is first loaded meanwhile, and it crashes the second time)
 import psycopg
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine

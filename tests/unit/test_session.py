@@ -292,7 +292,7 @@ class FolderTests(TemporaryFolderCase):
     def test_what_can_not_be_written_is_told(self) -> None:
         for number in (errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.EDQUOT, errno.EIO):
             error = OSError(number, os.strerror(number))
-            for name in ("os.mkdir", "os.open", "os.replace"):
+            for name in ("pathlib.Path.mkdir", "os.open", "os.replace"):
                 with self.subTest(name, error=number), mock.patch(name, side_effect=error):
                     with self.assertRaisesRegex(
                         ContainerTestError, f"can't be used: {os.strerror(number)}.\nMake room"
