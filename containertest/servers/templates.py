@@ -143,9 +143,22 @@ def _make(
     with closing(postgres.connect(lease.endpoint, building)) as connection:
         connection.autocommit = True
         prepare(connection)
+    _finish(building, name, admin)
+
+
+def _finish(building: str, name: str, admin: Any) -> None:
+    from psycopg2.errors import ObjectInUse
+
     databases.end_sessions(admin, building)
-    if building != name:
+    if building == name:
+        return
+    try:
         databases.rename(admin, building, name)
+    except ObjectInUse as error:
+        raise MigrationError(
+            f"The migrations have left something that goes on using their database: {str(error).strip()}\n"
+            "Commit or roll back what they PREPARE, and stop what connects again and again."
+        ) from error
 
 
 def _note_owner(lease: Lease, owner: str, before: str, admin: Any) -> None:

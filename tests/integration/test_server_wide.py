@@ -169,6 +169,15 @@ class NameTests(ManagersCase):
                 self.assertEqual(value(manager, "SELECT current_database()"), name)
 
 
+class LeftoverTests(ManagersCase):
+    def test_transaction_that_migrations_prepare_is_told(self) -> None:
+        migration = self.file("BEGIN; CREATE TABLE x (); PREPARE TRANSACTION 'left'")
+        postgres = Postgres(options={"max_prepared_transactions": 5})
+        manager = ContainerManager(postgres, None, migrations=migration, backend="local")
+        with self.assertRaisesRegex(MigrationError, "(?s)1 prepared transaction.*Commit or roll back"):
+            manager.start()
+
+
 class ExternalTests(unittest.TestCase):
     """On a server of others nothing else is touched."""
 
