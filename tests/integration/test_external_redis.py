@@ -31,7 +31,14 @@ def url() -> str:
     return "redis://:{password}@{host}:{port}/0".format(**private_servers.redis_server())
 
 
-class ConfinedTests(unittest.TestCase):
+class GivenBackCase(unittest.TestCase):
+    def tearDown(self) -> None:
+        # Also for the guards' sake: the server ends with this process.
+        with contextlib.closing(private_servers.redis_client()) as others:
+            self.assertTrue(eventually(lambda: not others.hgetall(LEASES)), others.hgetall(LEASES))
+
+
+class ConfinedTests(GivenBackCase):
     """Through the manager, in a child process for its settings."""
 
     SCRIPT = """
@@ -101,7 +108,7 @@ class ConfinedTests(unittest.TestCase):
             manager.redis.client.config_set("maxmemory-policy", "allkeys-lru")
 
 
-class RegistryTests(unittest.TestCase):
+class RegistryTests(GivenBackCase):
     """Runs at the same time, and somebody who empties database 0."""
 
     RUN = """
@@ -140,7 +147,6 @@ class RegistryTests(unittest.TestCase):
                 self.assertEqual(run.wait(60), 0)
             # Also what the lost leases were of is emptied in the end.
             self.assertTrue(eventually(lambda: not others.info("keyspace")), others.info("keyspace"))
-            self.assertTrue(eventually(lambda: not others.hgetall(LEASES)))
 
     def test_starts_that_fail_give_their_databases_back(self) -> None:
         require("local")
