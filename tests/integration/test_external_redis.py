@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import unittest
+from pathlib import Path
 from typing import Any
 
 from containertest import ContainerManager
@@ -32,10 +35,17 @@ def url() -> str:
 
 
 class GivenBackCase(unittest.TestCase):
-    def tearDown(self) -> None:
-        # Also for the guards' sake: the server ends with this process.
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        # The server ends with this process; guards that still have something to give back would wait for it.
+        self.addCleanup(self.assert_all_is_given_back)
+        self.settings = {"TMPDIR": str(self.folder), "CONTAINERTEST_REDIS_URL": url()}
+
+    def assert_all_is_given_back(self) -> None:
+        self.assertTrue(eventually(lambda: not list(self.folder.iterdir())), list(self.folder.iterdir()))
         with contextlib.closing(private_servers.redis_client()) as others:
-            self.assertTrue(eventually(lambda: not others.hgetall(LEASES)), others.hgetall(LEASES))
+            self.assertEqual(others.hgetall(LEASES), {})
 
 
 class ConfinedTests(GivenBackCase):
@@ -93,7 +103,7 @@ class ConfinedTests(GivenBackCase):
                 repr(REFUSED),
                 repr(allowed),
                 CONTAINERTEST_BACKEND="external",
-                CONTAINERTEST_REDIS_URL=url(),
+                **self.settings,
             )
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("flushdb", done.stdout)
@@ -124,7 +134,7 @@ class RegistryTests(GivenBackCase):
 
     def test_database_in_use_is_not_lent_again_when_the_leases_are_lost(self) -> None:
         require("local")
-        environment = clean_environment(CONTAINERTEST_BACKEND="external", CONTAINERTEST_REDIS_URL=url())
+        environment = clean_environment(CONTAINERTEST_BACKEND="external", **self.settings)
         runs: list[Any] = []
         numbers = []
         with contextlib.closing(private_servers.redis_client()) as others:
@@ -164,7 +174,7 @@ class RegistryTests(GivenBackCase):
         with ContainerManager(None) as manager:
             print(manager.redis.db)
         """
-        done = run_python(script, CONTAINERTEST_REDIS_URL=url(), timeout=170)
+        done = run_python(script, **self.settings, timeout=170)
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])
 
 
