@@ -63,12 +63,16 @@ def hold(leased: Endpoint) -> Any:
 
 
 def _in_use(registry: Any) -> set[int]:
-    """The logical databases that living processes of whatever run hold; none where one may not look."""
+    """The logical databases that any connection has selected; none where one may not look.
+
+    Whoever is there uses the database or will: a run (by its holder, its resets' connection, its application), and
+    somebody else whose database is empty just now.
+    """
     try:
         clients = registry.client_list()
     except Exception:
         return set()  # managed servers may forbid it: then only the leases tell
-    return {int(client["db"]) for client in clients if client.get("name") == HOLDER}
+    return {int(client["db"]) for client in clients}
 
 
 def _count(client: Any) -> int:

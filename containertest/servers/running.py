@@ -167,8 +167,9 @@ class RunningRedis(_Running):
         On a server that others use too it refuses, with a ConfigError, what reaches beyond this logical database.
         """
         client = redis_service.connect(self.lease.endpoint, **kwargs)
-        elsewhere = any(name in kwargs for name in ("host", "port", "unix_socket_path", "connection_pool"))
-        return confined(client) if self.lease.is_external and not elsewhere else client
+        # Another host or port most often leads to the same server: as "localhost", or by a proxy.
+        ours = self.lease.is_external and "connection_pool" not in kwargs
+        return confined(client, self.db) if ours else client
 
     @property
     def client(self) -> redis.Redis:

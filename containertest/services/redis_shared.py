@@ -17,12 +17,15 @@ __all__ = ["confined"]
 _WHOLE = {
     *("FLUSHALL", "SWAPDB", "MOVE", "SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER", "DEBUG"),
     *("SAVE", "BGSAVE", "BGREWRITEAOF", "SYNC", "PSYNC"),
+    # MIGRATE writes to whatever server and database it is told; after RESET a connection is in database 0.
+    *("MIGRATE", "RESET"),
 }
 #: Of commands that have subcommands, those that only look, or are about one's own connection; others are refused.
 _ALLOWED = {
     "CONFIG": {"GET", "HELP"},
     "ACL": {"LIST", "USERS", "GETUSER", "WHOAMI", "CAT", "GENPASS", "DRYRUN", "HELP"},
-    "SCRIPT": {"LOAD", "EXISTS", "DEBUG", "HELP", "SHOW"},
+    # SCRIPT DEBUG SYNC stops the whole server while a script is debugged.
+    "SCRIPT": {"LOAD", "EXISTS", "HELP", "SHOW"},
     "FUNCTION": {"LIST", "DUMP", "STATS", "HELP"},
     "MODULE": {"LIST", "HELP"},
     "SLOWLOG": {"GET", "LEN", "HELP"},
@@ -34,10 +37,16 @@ _REFUSED = {
 }
 
 
-def confined(client: Any) -> Any:
-    """Have all connections of a new ``redis.Redis`` refuse such commands; it stays what it is otherwise."""
+def confined(client: Any, database: int) -> Any:
+    """Have all connections of a new ``redis.Redis`` refuse such commands; it stays what it is otherwise.
+
+    :raises ConfigError: if it is a client of another database.
+    """
     pool = client.connection_pool
-    database = int(pool.connection_kwargs.get("db") or 0)
+    chosen = int(pool.connection_kwargs.get("db") or 0)
+    if chosen != database:
+        client.close()
+        raise ConfigError(_message(f"connect(db={chosen})", database))
     pool.connection_class = _connection_class(pool.connection_class, database)
     if client.connection:  # of single_connection_client=True, made before
         client.connection.disconnect()

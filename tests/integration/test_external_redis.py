@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from containertest import ContainerManager
-from containertest.servers.borrowed import LEASES
+from containertest.servers.borrowed import HOLDER, LEASES
 from tests.integration import private_servers
 from tests.support import clean_environment, eventually, require, run_python
 
@@ -23,6 +23,7 @@ REFUSED = (
     *("CONFIG SET maxmemory 1", "config rewrite", "CONFIG RESETSTAT", "SCRIPT FLUSH", "SCRIPT KILL", "FUNCTION FLUSH"),
     *("FUNCTION DELETE x", "ACL SETUSER x", "ACL LOG RESET", "MODULE LOAD x", "CLIENT KILL ID 1", "CLIENT PAUSE 1"),
     *("SELECT 0", "COPY a b DB 0", "COPY a b REPLACE DB 0", "SAVE", "BGSAVE", "SLOWLOG RESET", "FAILOVER"),
+    *("RESET", "MIGRATE 127.0.0.1 6379 key 0 1000", "SCRIPT DEBUG SYNC"),
 )
 ALLOWED = (
     *("FLUSHDB", "SET key 1", "CONFIG GET maxmemory", "SCRIPT LOAD 'return 1'", "CLIENT SETNAME x", "CLIENT LIST"),
@@ -88,6 +89,21 @@ class ConfinedTests(GivenBackCase):
             with client.pipeline() as pipeline:
                 assert pipeline.set("a", 1).get("a").execute()[1] in (b"1", "1")
             assert client.ping()
+        for elsewhere in ({"db": 0}, {"db": "0"}, {"db": running.db + 1}, {"db": 0, "single_connection_client": True}):
+            try:
+                running.connect(**elsewhere).flushdb()
+            except ConfigError as error:
+                assert "own" in str(error), error
+            else:
+                raise AssertionError(elsewhere)
+        for same in ({"db": running.db}, {"host": "127.0.0.1"}, {"port": running.port}, {"host": "localhost"}):
+            client = running.connect(**same)
+            assert client.flushdb()
+            try:
+                client.flushall()
+            except ConfigError:
+                continue
+            raise AssertionError(same)
         try:
             running.client.flushall()
         except ConfigError as error:
@@ -125,14 +141,22 @@ class RegistryTests(GivenBackCase):
     import sys
     from containertest import ContainerManager
     with ContainerManager(None) as manager:
-        manager.redis.client.set("mine", sys.argv[1])
+        if sys.argv[2] == "fill":
+            manager.redis.client.set("mine", sys.argv[1])
         print(manager.redis.db, flush=True)
         sys.stdin.readline()
+        manager.redis.client.set("mine", sys.argv[1])
         assert manager.redis.client.get("mine") == sys.argv[1].encode()
         assert manager.redis.client.dbsize() == 1
     """
 
     def test_database_in_use_is_not_lent_again_when_the_leases_are_lost(self) -> None:
+        self.assert_each_has_its_own(end_holders=False)
+
+    def test_nor_when_the_connections_that_hold_them_were_ended_too(self) -> None:
+        self.assert_each_has_its_own(end_holders=True)
+
+    def assert_each_has_its_own(self, end_holders: bool) -> None:
         require("local")
         environment = clean_environment(CONTAINERTEST_BACKEND="external", **self.settings)
         runs: list[Any] = []
@@ -140,7 +164,7 @@ class RegistryTests(GivenBackCase):
         with contextlib.closing(private_servers.redis_client()) as others:
             for number in range(3):
                 run = subprocess.Popen(
-                    [sys.executable, "-c", textwrap.dedent(self.RUN), str(number)],
+                    [sys.executable, "-c", textwrap.dedent(self.RUN), str(number), "fill" if number == 1 else ""],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env=environment,
@@ -150,6 +174,10 @@ class RegistryTests(GivenBackCase):
                 self.addCleanup(run.kill)
                 runs.append(run)
                 numbers.append(run.stdout.readline().strip())
+                if end_holders:
+                    for client in others.client_list():
+                        if client["name"] == HOLDER:
+                            others.client_kill(client["addr"])
                 others.flushdb()
             self.assertEqual(len({*numbers}), 3, numbers)
             for run in runs:
