@@ -3,14 +3,15 @@
 So what the migrations say of the database by its name (``GRANT … ON DATABASE``, ``ALTER DATABASE … SET``) holds; it
 becomes the template by another name, which changes nothing of that, and each clone gets it too.
 
-What migrations do to the server as a whole, such as CREATE ROLE, other migrations would find there. A server on which
-that was done belongs to its template: other migrations get a server of their own. Files that say that they do so begin
-on a server without other templates; of callables it is seen afterwards.
+What migrations do to the server as a whole, such as CREATE ROLE, or to another database, other migrations would find
+there. A server on which that was done belongs to its template: other migrations get a server of their own. Files that
+say that they do so begin on a server without other templates; of callables it is seen afterwards.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from containertest.servers.leases import Lease
 
 __all__ = ["Occupied", "generation", "has_room", "invalidate", "name_to_find", "template"]
+
+log = logging.getLogger("containertest")
 
 _SERVER_WIDE = Path(__file__).with_name("server_wide.sql")
 
@@ -69,12 +72,14 @@ def template(
     name = f"{_name(lease.session, migrations)}{databases.suffix(lease)}"
     if generation(lease, name):
         return name
+    more = not lease.is_external and _tell_of_more(migrations, wanted)
     with lease.session.lock(f"{lease.key}-templates"):
         with lease.session.state() as state:
             entry = state["servers"][lease.key]
             if entry["templates"].get(name):
                 return name
-            if not lease.is_external and not (_is_open_to(entry, name) and _is_alone_if_needed(entry, migrations)):
+            others = any(entry["templates"].values())
+            if not lease.is_external and (not _is_open_to(entry, name) or (others and more)):
                 raise Occupied
             entry["templates"][name] = False
             entry["builder"] = myself()
@@ -84,22 +89,28 @@ def template(
             databases.drop_own(admin, building)
         try:
             _make(lease, building or name, name, migrations, prepare, admin, wanted)
+            if more:
+                _note_owner(lease, name)
         except BaseException as error:
             # The first error counts; the server may have ended, and its databases with it.
             with suppress(Exception):
                 for made in filter(None, (building, name)):
                     databases.drop(admin, made)
                 _end(lease, name, "", building)
-            if isinstance(error, MigrationError) and not (building or lease.is_external):
-                # They may work under the wanted name only: pg_cron, for one, is bound to it.
+            if isinstance(error, MigrationError) and (others or not building) and not lease.is_external:
+                # What others did may be in their way; or they work under one name only, as those of pg_cron do.
+                log.info("trying on a server without others: %s", error)
                 raise Occupied from error
             raise
         _end(lease, name, secrets.token_hex(8))
     return name
 
 
-def _is_alone_if_needed(entry: dict[str, Any], migrations: Migrations | None) -> bool:
-    return not (any(entry["templates"].values()) and migrations and migrations.change_the_server())
+def _tell_of_more(migrations: Migrations | None, wanted: str) -> bool:
+    """Whether SQL files say that they change the whole server, or another database than ``wanted``."""
+    return migrations is not None and (
+        migrations.change_the_server() or any(name != wanted for _, name in migrations.databases_named())
+    )
 
 
 def _end(lease: Lease, name: str, generation: str, unused: str | None = None) -> None:
@@ -136,7 +147,8 @@ def _make(
         finished = True
     finally:
         with suppress(Exception):  # the first error counts
-            _note_owner(lease, name if finished else NOBODY, before, admin)
+            if _server_wide(admin, lease) != before:
+                _note_owner(lease, name if finished else NOBODY)
         if others is not None:
             _give_back(lease, others, admin, wanted)
     # A connection of its own: migrations may have left settings, roles or an open transaction on theirs.
@@ -161,11 +173,10 @@ def _finish(building: str, name: str, admin: Any) -> None:
         ) from error
 
 
-def _note_owner(lease: Lease, owner: str, before: str, admin: Any) -> None:
-    """Note to whom the server belongs from now on, if it was changed as a whole."""
-    if _server_wide(admin, lease) != before:
-        with lease.session.state() as state:
-            state["servers"][lease.key]["belongs"] = owner
+def _note_owner(lease: Lease, owner: str) -> None:
+    """Note to whom the server belongs from now on."""
+    with lease.session.state() as state:
+        state["servers"][lease.key]["belongs"] = owner
 
 
 def _server_wide(admin: Any, lease: Lease) -> str:

@@ -88,6 +88,41 @@ class RoleTests(ManagersCase):
         self.assertEqual(value(plain, "SHOW work_mem"), "4MB")
         self.assertEqual(value(with_role, "SHOW work_mem"), "7MB")
 
+    def test_what_else_a_server_has_once_is_not_met_by_others(self) -> None:
+        for number, (statement, query) in enumerate(
+            {
+                "ALTER SYSTEM SET work_mem = '9MB'; SELECT pg_reload_conf()": "SELECT count(*) FROM pg_file_settings"
+                " WHERE name = 'work_mem'",
+                "COMMENT ON ROLE testuser IS 'mine'": "SELECT count(*) FROM pg_shdescription"
+                " WHERE description = 'mine'",
+                "ALTER DATABASE template1 CONNECTION LIMIT 90": "SELECT count(*) FROM pg_database"
+                " WHERE datconnlimit = 90",
+            }.items()
+        ):
+            with self.subTest(statement):
+
+                def upgrade(url: str, statement: str = statement) -> None:
+                    with contextlib.closing(psycopg2.connect(url)) as connection:
+                        connection.autocommit = True
+                        for part in statement.split("; "):
+                            connection.cursor().execute(part)
+
+                self.start([upgrade, self.file(f"CREATE TABLE x{number} ()")])
+                plain = self.start(self.file(f"CREATE TABLE y{number} ()"))
+                self.assertEqual(value(plain, query), 0)
+
+    def test_databases_that_migrations_make(self) -> None:
+        def upgrade(url: str) -> None:
+            with contextlib.closing(psycopg2.connect(url)) as connection:
+                connection.autocommit = True
+                connection.cursor().execute("CREATE DATABASE reporting")
+
+        for number, migration in enumerate(
+            ("CREATE DATABASE reporting;", "CREATE DATABASE reporting; ", upgrade, [upgrade])
+        ):
+            manager = self.start(self.file(migration) if isinstance(migration, str) else migration, f"shop{number}")
+            self.assertEqual(value(manager, "SELECT count(*) FROM pg_database WHERE datname = 'reporting'"), 1)
+
     def test_callables_make_roles_too(self) -> None:
         def upgrade(table):
             def run(url):
@@ -129,6 +164,26 @@ class NameTests(ManagersCase):
         self.assert_named(first, "one", 7)
         self.assert_named(second, "two", 9)
         self.assertEqual(value(plain, "SHOW work_mem"), "4MB")
+
+    def test_databases_of_other_managers_are_not_touched(self) -> None:
+        orders = self.start(self.file("CREATE TABLE orders (i int)"), "orders")
+        for number, statement in enumerate(
+            (
+                "CREATE DATABASE orders; ALTER DATABASE orders SET work_mem = '7MB'",
+                "DROP DATABASE IF EXISTS orders WITH (FORCE)",
+                "CREATE DATABASE orders; CREATE ROLE r; GRANT ALL ON DATABASE shop, orders TO r",
+            )
+        ):
+            with self.subTest(statement):
+                # DROP and CREATE DATABASE can't stand in one message with others.
+                path = self.folder / f"several{number}.sql"
+                path.write_text(f"CREATE TABLE t{number} (i int);\n{statement};\n")
+                self.start(str(path), "shop")
+                self.assertEqual(value(orders, "SHOW work_mem"), "4MB")
+                self.assertEqual(value(orders, "SELECT count(*) FROM orders"), 0)
+                self.assertIsNone(
+                    value(orders, "SELECT datacl FROM pg_database WHERE datname = current_database()"),
+                )
 
     def test_name_that_is_taken_by_a_manager_without_such_statements(self) -> None:
         plain = self.start(self.file("CREATE TABLE a (i int)"), "shop")
